@@ -1,0 +1,44 @@
+//! Millstream: a streaming broker in one binary. Kafka clients outside, WebAssembly pipelines
+//! inside, every effect of a batch durable in one redb transaction.
+//!
+//! # Code map
+//!
+//! The tree is the data path. Imports run downwards only; `tests/it/architecture.rs` holds it.
+//!
+//! | layer | module | what it is for | what it never does |
+//! |---|---|---|---|
+//! | 0 | [`types`], [`limits`], [`clock`] | names, caps, time | I/O |
+//! | 0 | [`record`] | the record batch v2: view, validate, build, compress | I/O |
+//! | 1 | [`storage`] | segments, journal and meta on redb | name tokio, a Kafka message or a plugin |
+//! | 1 | [`plugin`] | the wasmtime host: compile, check, call, limit | name the broker or the storage |
+//! | 2 | [`broker`] | topics, groups, producers, the committer: owns every durable change | parse a wire format |
+//! | 3 | [`kafka`] | the Kafka protocol: frames, messages, error codes | know that pipelines exist |
+//! | 3 | [`pipeline`] | manifest, graph, runner | name a Kafka message or a redb table |
+//! | 4 | [`http`] | the admin API; JSON shapes live here only | decide anything |
+//! | 5 | [`config`], [`server`] | validated settings; the composition root | run before everything checkable is checked |
+//! | 6 | [`cli`] | one struct a command | touch a data folder that a broker has open |
+//!
+//! # Invariants
+//!
+//! - Every durable change is one `broker::Commit` or one of the rare admin changes; the
+//!   committer thread is the only writer.
+//! - Nothing is visible before it is durable: the high watermark, pipeline reads and
+//!   acknowledgements move after the segment's fsync returned.
+//! - Nothing read back from disk is trusted: a batch's CRC-32C is checked again on read.
+//! - Every file operation goes through `storage::Files`, every look at the time through
+//!   [`clock::Clock`].
+//! - Every queue, frame, batch and wait has a cap in [`limits`].
+
+pub mod broker;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod kafka;
+pub mod limits;
+pub mod pipeline;
+pub mod plugin;
+pub mod record;
+pub mod server;
+pub mod storage;
+pub mod types;

@@ -1,0 +1,136 @@
+//! Every cap and default of the product, with its unit and its reason.
+
+/// Longest topic, pipeline or plugin name, bytes. Kafka's own bound.
+pub const NAME_BYTES: usize = 249;
+/// Longest group id, bytes. Kafka's wire strings end here.
+pub const GROUP_ID_BYTES: usize = i16::MAX as usize;
+
+/// Largest request frame, bytes; Kafka's `socket.request.max.bytes`.
+pub const FRAME_BYTES: usize = 100 * MIB;
+/// How much of a frame is allocated ahead of the bytes that have arrived.
+pub const FRAME_READ_AHEAD_BYTES: usize = 64 * KIB;
+/// Connections at the Kafka port at one time.
+pub const CONNECTIONS: usize = 10_000;
+/// Produce requests of one connection that may wait for durability while the next is read.
+/// Clients keep at most five in flight.
+pub const CONNECTION_PIPELINE_REQUESTS: usize = 8;
+/// Bytes of request frames held for all connections at one time.
+pub const REQUEST_BYTES_IN_FLIGHT: usize = 256 * MIB;
+
+/// Largest record batch accepted, bytes; Kafka's `max.message.bytes`: 1 MiB and a log overhead
+/// of 12 bytes.
+pub const BATCH_BYTES: usize = MIB + 12;
+/// Most that one batch may hold after decompression, bytes.
+pub const BATCH_DECOMPRESSED_BYTES: usize = 64 * MIB;
+/// Most records in one batch.
+pub const BATCH_RECORDS: usize = 1_000_000;
+/// Most headers on one record.
+pub const RECORD_HEADERS: usize = 10_000;
+
+/// Size at which a segment is sealed, bytes. Recovery after a crash reads at most this much.
+pub const SEGMENT_BYTES: u64 = 512 * MIB as u64;
+/// Least size of a segment; smaller ones serve tests.
+pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
+/// Largest chunk, bytes, unless a single batch is larger.
+pub const CHUNK_BYTES: usize = MIB;
+/// Sealed segments kept open for reading.
+pub const OPEN_SEGMENTS: usize = 16;
+/// redb's page cache for the active segment and for meta, bytes each.
+pub const SEGMENT_CACHE_BYTES: usize = 32 * MIB;
+/// How long effects may wait in memory for `meta.redb`, milliseconds. They are durable in the
+/// journal all the while; this bounds the replay after a crash.
+pub const META_FLUSH_MS: u64 = 1_000;
+/// Most bytes of effects that may wait for `meta.redb`.
+pub const META_PENDING_BYTES: usize = 16 * MIB;
+
+/// Commits waiting for the committer.
+pub const COMMIT_QUEUE: usize = 10_000;
+/// Bytes of record batches waiting for the committer.
+pub const COMMIT_QUEUE_BYTES: usize = 64 * MIB;
+/// Bytes of record batches in one group.
+pub const GROUP_BYTES: usize = 8 * MIB;
+/// Recent chunks kept in memory, bytes, over all partitions.
+pub const TAIL_BYTES: usize = 128 * MIB;
+/// Bytes that one fetch returns at most, whatever the client asks for. Clients ask for 50 MiB.
+pub const FETCH_BYTES: usize = 64 * MIB;
+/// Longest that a fetch waits, milliseconds.
+pub const FETCH_WAIT_MS: u64 = 300_000;
+
+/// Topics in one broker.
+pub const TOPICS: usize = 10_000;
+/// Partitions of one topic.
+pub const PARTITIONS: i32 = 1_000;
+/// Partitions of a topic that a client makes by producing to it; Kafka's `num.partitions`.
+pub const DEFAULT_PARTITIONS: i32 = 1;
+/// Producers remembered for one partition; the longest silent one is forgotten beyond.
+pub const PRODUCERS: usize = 10_000;
+/// Batches remembered for each producer and partition (KIP-98: five in flight).
+pub const PRODUCER_BATCHES: usize = 5;
+
+/// Groups in one broker.
+pub const GROUPS: usize = 10_000;
+/// Members of one group.
+pub const GROUP_MEMBERS: usize = 1_000;
+/// Bytes of subscription metadata and assignments of one member.
+pub const MEMBER_METADATA_BYTES: usize = MIB;
+/// Bounds of a member's session timeout, milliseconds; Kafka's `group.min.session.timeout.ms` and
+/// `group.max.session.timeout.ms`.
+pub const SESSION_TIMEOUT_MS: std::ops::RangeInclusive<i32> = 6_000..=1_800_000;
+/// How long an empty group waits for further members before its first rebalance, milliseconds.
+/// Kafka waits 3,000 by default, which every lone consumer pays at its start.
+pub const GROUP_INITIAL_REBALANCE_DELAY_MS: u64 = 200;
+/// Longest commit metadata, bytes; Kafka's `offset.metadata.max.bytes`.
+pub const OFFSET_METADATA_BYTES: usize = 4_096;
+
+/// Linear memory of one plugin instance, bytes. Go runs in 16 MiB, JavaScript in 90.
+pub const PLUGIN_MEMORY_BYTES: usize = 128 * MIB;
+/// Table elements of one plugin instance.
+pub const PLUGIN_TABLE_ELEMENTS: usize = 100_000;
+/// Time of one plugin call, milliseconds.
+pub const PLUGIN_CALL_MS: u64 = 1_000;
+/// Period of the clock that ends overlong plugin calls, milliseconds.
+pub const PLUGIN_TICK_MS: u64 = 10;
+/// Largest component, bytes.
+pub const COMPONENT_BYTES: usize = 32 * MIB;
+/// Output records of one input record.
+pub const PLUGIN_OUTPUT_RECORDS: usize = 10_000;
+/// Output bytes of one input record.
+pub const PLUGIN_OUTPUT_BYTES: usize = 16 * MIB;
+/// Longest log line taken from a plugin, bytes.
+pub const PLUGIN_LOG_BYTES: usize = 4 * KIB;
+/// Log lines taken from one plugin call.
+pub const PLUGIN_LOG_LINES: usize = 100;
+/// Plugin instances of one broker; also the size of the instance pool.
+pub const PLUGIN_INSTANCES: u32 = 1_000;
+
+/// Largest manifest, bytes.
+pub const MANIFEST_BYTES: usize = MIB;
+/// Pipelines in one broker.
+pub const PIPELINES: usize = 1_000;
+/// Steps of one pipeline.
+pub const PIPELINE_STEPS: usize = 100;
+/// Records that a pipeline takes in one batch.
+pub const PIPELINE_BATCH_RECORDS: usize = 10_000;
+/// Bytes that a pipeline reads in one batch.
+pub const PIPELINE_BATCH_BYTES: usize = MIB;
+/// Bytes of records in one batch that a pipeline writes; below [`BATCH_BYTES`].
+pub const PIPELINE_OUTPUT_BATCH_BYTES: usize = 512 * KIB;
+
+/// Body of one HTTP request, bytes: a manifest and its components in base64.
+pub const HTTP_BODY_BYTES: usize = 256 * MIB;
+/// Records of one HTTP produce or consume.
+pub const HTTP_RECORDS: usize = 10_000;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+const _: () = {
+    assert!(BATCH_BYTES < FRAME_BYTES);
+    assert!(BATCH_BYTES <= COMMIT_QUEUE_BYTES);
+    assert!(BATCH_BYTES <= FETCH_BYTES);
+    assert!(FRAME_BYTES <= REQUEST_BYTES_IN_FLIGHT);
+    assert!(PIPELINE_OUTPUT_BATCH_BYTES < BATCH_BYTES);
+    assert!(PRODUCER_BATCHES <= CONNECTION_PIPELINE_REQUESTS);
+    assert!(PLUGIN_TICK_MS < PLUGIN_CALL_MS);
+    assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
+};
