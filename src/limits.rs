@@ -79,6 +79,16 @@ pub const SESSION_TIMEOUT_MS: std::ops::RangeInclusive<i32> = 6_000..=1_800_000;
 /// How long an empty group waits for further members before its first rebalance, milliseconds.
 /// Kafka waits 3,000 by default, which every lone consumer pays at its start.
 pub const GROUP_INITIAL_REBALANCE_DELAY_MS: u64 = 200;
+/// Least time that a group waits for its members to join, milliseconds; less is raised to this, so
+/// that a group cannot rebalance without a pause.
+pub const GROUP_REBALANCE_TIMEOUT_MIN_MS: u64 = 100;
+/// How long a join of a new member is believed in, milliseconds; nothing tells whether its client
+/// is still there. Kafka's five minutes.
+pub const GROUP_NEW_MEMBER_JOIN_MS: u64 = 300_000;
+/// Bytes of the client or instance id that go into a member id; the whole is a wire string.
+pub const MEMBER_ID_PREFIX_BYTES: usize = 1_024;
+/// Memory of all groups' members and assignments together, bytes.
+pub const GROUPS_BYTES: usize = 256 * MIB;
 /// Longest commit metadata, bytes; Kafka's `offset.metadata.max.bytes`.
 pub const OFFSET_METADATA_BYTES: usize = 4_096;
 
@@ -131,6 +141,8 @@ const _: () = {
     assert!(FRAME_BYTES <= REQUEST_BYTES_IN_FLIGHT);
     assert!(PIPELINE_OUTPUT_BATCH_BYTES < BATCH_BYTES);
     assert!(PRODUCER_BATCHES <= CONNECTION_PIPELINE_REQUESTS);
+    assert!(MEMBER_METADATA_BYTES <= GROUPS_BYTES);
+    assert!(MEMBER_ID_PREFIX_BYTES < GROUP_ID_BYTES);
     assert!(PLUGIN_TICK_MS < PLUGIN_CALL_MS);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
 };

@@ -1,1 +1,392 @@
-//! (under construction)
+//! The broker: topics, groups, producers, and the committer, through which every durable change
+//! goes. It moves records; it parses no wire format and runs no plugin.
+//!
+//! What is durable when: a call that changes something returns when the change has survived an
+//! fsync. What is visible when: right after that, to everybody at once; never before.
+
+mod commit;
+mod committer;
+mod coordinator;
+mod fetch;
+mod group;
+mod producers;
+mod settings;
+mod tail;
+mod topics;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+pub use self::commit::{
+    Append, Appended, Commit, CommitError, Committed, OffsetChange, PendingCommit, StateChange,
+};
+pub use self::committer::Committer;
+use self::committer::{QueuePermit, QueuedCommit, Request};
+pub use self::coordinator::{Coordinator, Pending};
+pub use self::fetch::{FetchPartition, FetchRequest, PartitionRead, ReadError};
+pub use self::group::{
+    GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
+    JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
+};
+pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS};
+use self::topics::Topics;
+pub use self::topics::{NewTopic, Partition, Topic, TopicError};
+use crate::clock::Clock;
+use crate::limits::{COMMIT_QUEUE, COMMIT_QUEUE_BYTES};
+pub use crate::storage::{
+    CommittedOffset, DiskFiles, Files, LEADER_EPOCH, Recovered, StateKey, StorageError,
+    StoreOptions,
+};
+use crate::storage::{OffsetKey, Store, StoreReader};
+use crate::types::{Offset, OffsetOwner, ProducerId, TopicId, TopicPartition};
+
+/// Producer ids reserved on disk at a time.
+const PRODUCER_ID_BLOCK: u64 = 1_000;
+
+/// A handle on the broker; clones share it.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+    queue: Sender<Request>,
+    queue_count: Arc<Semaphore>,
+    queue_bytes: Arc<Semaphore>,
+    producer_ids: Arc<tokio::sync::Mutex<Range<i64>>>,
+    thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+}
+
+/// What readers see. Written by the committer after its fsync.
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    cluster_id: String,
+    store: StoreReader,
+    topics: RwLock<Topics>,
+    offsets: RwLock<HashMap<OffsetOwner, BTreeMap<TopicPartition, CommittedOffset>>>,
+    groups: Coordinator,
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Broker {
+    /// Opens the store in `files` and starts the committer's thread.
+    pub fn open(
+        files: Arc<dyn Files>,
+        options: &StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StorageError> {
+        let (broker, committer, queue) = Self::assemble(files, options, clock)?;
+        let thread = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer.run(&queue))
+            .map_err(|error| StorageError::File { file: ".".into(), source: error.into() })?;
+        *broker.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(broker)
+    }
+
+    /// Opens the store without a thread: the caller steps the committer. What goes through the
+    /// queue ([`Broker::submit`] and all that is asynchronous) is not served.
+    pub fn open_stepped(
+        files: Arc<dyn Files>,
+        options: &StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Committer), StorageError> {
+        let (broker, committer, _) = Self::assemble(files, options, clock)?;
+        Ok((broker, committer))
+    }
+
+    fn assemble(
+        files: Arc<dyn Files>,
+        options: &StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Committer, std::sync::mpsc::Receiver<Request>), StorageError> {
+        let (store, recovered) = Store::open(files, options, Arc::clone(&clock))?;
+        let Recovered { cluster_id, topics: rows, partitions, producers, offsets } = recovered;
+        let mut topics = Topics::default();
+        for row in rows {
+            let id = row.id;
+            let ends = |partition| {
+                let partition = TopicPartition { topic: id, partition };
+                partitions.get(&partition).copied().unwrap_or_default()
+            };
+            topics.insert(Arc::new(Topic::new(row, ends)));
+        }
+        let groups = Coordinator::new(Arc::clone(&clock));
+        let shared = Arc::new(Shared {
+            clock,
+            cluster_id,
+            store: store.reader(),
+            topics: RwLock::new(topics),
+            offsets: RwLock::default(),
+            groups,
+            failure: watch::Sender::new(None),
+        });
+        shared.publish_offsets(offsets.into_iter().map(|(key, value)| (key, Some(value))));
+        let committer = Committer::new(store, Arc::clone(&shared), producers);
+        let (sender, receiver) = channel();
+        let broker = Self {
+            shared,
+            queue: sender,
+            queue_count: Arc::new(Semaphore::new(COMMIT_QUEUE)),
+            queue_bytes: Arc::new(Semaphore::new(COMMIT_QUEUE_BYTES)),
+            producer_ids: Arc::default(),
+            thread: Arc::default(),
+        };
+        Ok((broker, committer, receiver))
+    }
+
+    /// Submits a commit: waits for a place in the queue, not for the outcome. Commits are made in
+    /// the order in which they were submitted.
+    pub async fn submit(&self, commit: Commit) -> PendingCommit {
+        let (reply, outcome) = oneshot::channel();
+        let bytes = commit.bytes().clamp(1, COMMIT_QUEUE_BYTES);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // Neither semaphore is ever closed; if one were, the reply is dropped and says so.
+        if let Ok(_count) = Arc::clone(&self.queue_count).acquire_owned().await
+            && let Ok(_bytes) = Arc::clone(&self.queue_bytes).acquire_many_owned(bytes).await
+        {
+            let permit = QueuePermit { _count, _bytes };
+            // A committer that has ended drops the request, and the reply says so.
+            let _ = self.queue.send(Request::Commit(QueuedCommit { commit, reply, permit }));
+        }
+        PendingCommit(outcome)
+    }
+
+    /// Submits a commit and waits until it is durable or refused.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.submit(commit).await.await
+    }
+
+    /// The clock that everything here goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// The id that clients see, made with the data folder.
+    pub fn cluster_id(&self) -> &str {
+        &self.shared.cluster_id
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.shared.topics().all()
+    }
+
+    /// A topic by its name.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.shared.topics().by_name(name).cloned()
+    }
+
+    /// A topic by its id.
+    pub fn topic_by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.shared.topics().by_id(id).cloned()
+    }
+
+    /// Says whether a topic could be made, and makes none.
+    pub fn check_topic(&self, new: &NewTopic) -> Result<(), TopicError> {
+        self.shared.topics().check(new)
+    }
+
+    /// Makes a topic. Durable when it returns.
+    pub async fn create_topic(&self, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
+        self.admin(|committer| committer.create_topic(new))
+            .await
+            .unwrap_or(Err(TopicError::Stopped))
+    }
+
+    /// Removes a topic, its records, offsets and state. Durable when it returns.
+    pub async fn delete_topic(&self, id: TopicId) -> Result<(), TopicError> {
+        self.admin(move |committer| committer.delete_topic(id))
+            .await
+            .unwrap_or(Err(TopicError::Stopped))
+    }
+
+    /// A producer id that was never handed out before, with epoch 0.
+    pub async fn init_producer_id(&self) -> Result<ProducerId, CommitError> {
+        let mut ids = self.producer_ids.lock().await;
+        if ids.is_empty() {
+            let reserve = |committer: &mut Committer| {
+                committer.admin(|store| store.reserve_producer_ids(PRODUCER_ID_BLOCK))
+            };
+            let first = self.admin(reserve).await.ok_or(CommitError::Stopped)?;
+            let first = first.map_err(CommitError::Storage)?;
+            *ids = first..first.saturating_add_unsigned(PRODUCER_ID_BLOCK);
+        }
+        let id = ids.next().ok_or(CommitError::Stopped)?;
+        Ok(ProducerId { id, epoch: 0 })
+    }
+
+    /// The committed offsets of a group, or the checkpoints of a pipeline.
+    pub fn committed(&self, owner: &OffsetOwner) -> BTreeMap<TopicPartition, CommittedOffset> {
+        self.shared.offsets().get(owner).cloned().unwrap_or_default()
+    }
+
+    /// A piece of pipeline state.
+    pub fn state(&self, key: &StateKey) -> Result<Option<Bytes>, StorageError> {
+        self.shared.store.state(key)
+    }
+
+    /// The consumer groups.
+    pub fn groups(&self) -> &Coordinator {
+        &self.shared.groups
+    }
+
+    /// Writes a deployment and the components that it names. Durable when it returns.
+    pub async fn save_deployment(
+        &self,
+        name: String,
+        deployment: Bytes,
+        components: Vec<([u8; 32], Bytes)>,
+    ) -> Result<(), CommitError> {
+        let put = move |committer: &mut Committer| {
+            committer.admin(|store| store.put_deployment(&name, &deployment, &components))
+        };
+        self.admin(put).await.ok_or(CommitError::Stopped)?.map_err(CommitError::Storage)
+    }
+
+    /// Removes a deployment. Durable when it returns.
+    pub async fn remove_deployment(&self, name: String) -> Result<(), CommitError> {
+        let remove = move |committer: &mut Committer| {
+            committer.admin(|store| store.remove_deployment(&name))
+        };
+        self.admin(remove).await.ok_or(CommitError::Stopped)?.map_err(CommitError::Storage)
+    }
+
+    /// All deployments by name.
+    pub async fn deployments(&self) -> Result<Vec<(String, Bytes)>, StorageError> {
+        self.blocking(|shared| shared.store.deployments()).await
+    }
+
+    /// A component by its SHA-256.
+    pub async fn component(&self, digest: [u8; 32]) -> Result<Option<Bytes>, StorageError> {
+        self.blocking(move |shared| shared.store.component(&digest)).await
+    }
+
+    /// Resolves when the storage has failed, with the reason. Nothing is acknowledged any more;
+    /// what is durable can still be read.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.shared.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Finishes what has queued up, then closes the store.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        let (reply, closed) = oneshot::channel();
+        // A committer that has ended has closed the store or failed.
+        let _ = self.queue.send(Request::Stop(reply));
+        let result = closed.await.unwrap_or(Err(StorageError::Failed));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            return Err(StorageError::Failed);
+        }
+        result
+    }
+
+    /// Runs a change on the committer's thread, in its turn. `None`: the broker has stopped.
+    async fn admin<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Committer) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, outcome) = oneshot::channel();
+        let change = move |committer: &mut Committer| {
+            // Who asked may be gone; the change is made all the same.
+            let _ = reply.send(change(committer));
+        };
+        self.queue.send(Request::Admin(Box::new(change))).ok()?;
+        outcome.await.ok()
+    }
+
+    /// Runs something that waits for the disk off the runtime's threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> T {
+        let shared = Arc::clone(&self.shared);
+        match tokio::task::spawn_blocking(move || work(&shared)).await {
+            Ok(value) => value,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down and drops this future next.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}
+
+impl Shared {
+    fn topics(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topics_mut(&self) -> RwLockWriteGuard<'_, Topics> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offsets(
+        &self,
+    ) -> RwLockReadGuard<'_, HashMap<OffsetOwner, BTreeMap<TopicPartition, CommittedOffset>>> {
+        self.offsets.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The topic of a partition that there is.
+    fn partition(&self, partition: TopicPartition) -> Option<Arc<Topic>> {
+        let topics = self.topics();
+        let topic = topics.by_id(partition.topic)?;
+        topic.partition(partition.partition)?;
+        Some(Arc::clone(topic))
+    }
+
+    fn committed_offset(&self, owner: &OffsetOwner, partition: TopicPartition) -> Option<Offset> {
+        self.offsets().get(owner)?.get(&partition).map(|committed| committed.offset)
+    }
+
+    fn publish_offsets(
+        &self,
+        changes: impl IntoIterator<Item = (OffsetKey, Option<CommittedOffset>)>,
+    ) {
+        let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
+        for (OffsetKey { owner, partition }, committed) in changes {
+            match committed {
+                Some(committed) => {
+                    offsets.entry(owner).or_default().insert(partition, committed);
+                }
+                None => {
+                    if let Some(of_owner) = offsets.get_mut(&owner) {
+                        of_owner.remove(&partition);
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget_offsets(&self, topic: TopicId) {
+        let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
+        for of_owner in offsets.values_mut() {
+            of_owner.retain(|partition, _| partition.topic != topic);
+        }
+    }
+
+    /// The first failure of the storage is everybody's.
+    fn fail(&self, error: &StorageError) {
+        tracing::error!(%error, "storage failed, nothing more is acknowledged");
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(error.to_string());
+            }
+            first
+        });
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+}

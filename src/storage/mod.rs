@@ -1,1 +1,363 @@
-//! (under construction)
+//! Storage on redb: the log in segments, the journal in them, and `meta.redb`. Synchronous; knows
+//! nothing of tokio, Kafka messages or plugins, and decides nothing: the broker says what is
+//! written.
+//!
+//! A [`Group`] is written in one redb transaction with one fsync: its chunks and one journal entry
+//! that carries everything else. When [`Store::commit`] returns `Ok`, all of it survives a crash;
+//! when it returns an error, nothing of it was acknowledged, the store takes no further group and
+//! only opening it again tells what is on disk.
+
+mod chunk;
+mod files;
+mod journal;
+mod log;
+mod memory;
+mod meta;
+mod segment;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use self::chunk::{Chunk, ChunkBuilder, LEADER_EPOCH};
+pub use self::files::{DiskFiles, Files, OpenMode};
+pub use self::journal::{Changes, Effects, Extent};
+use self::log::Log;
+pub use self::memory::MemoryFiles;
+use self::meta::Meta;
+pub use self::meta::Recovered;
+use self::segment::ReadRange;
+pub use self::tables::{
+    CommittedOffset, OffsetKey, ProducedBatch, ProducerKey, ProducerState, StateKey, TopicRow,
+};
+use crate::clock::Clock;
+use crate::limits::{META_FLUSH_MS, META_PENDING_BYTES, SEGMENT_BYTES};
+use crate::record::RecordBatch;
+use crate::types::{Offset, TimestampMs, TopicPartition};
+
+/// Why the storage could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file system or redb failed on a file.
+    #[error("{file}: {source}")]
+    File {
+        /// The file, relative to the data folder.
+        file: String,
+        /// What happened.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file of another format version.
+    #[error("{file} has format version {found}, this program reads version {supported}")]
+    Format {
+        /// The file.
+        file: String,
+        /// Its version; 0 if it names none.
+        found: u64,
+        /// The version that this program reads and writes.
+        supported: u64,
+    },
+    /// A sealed segment is not there.
+    #[error("{file} is missing, the log has a hole")]
+    SegmentMissing {
+        /// The file.
+        file: String,
+    },
+    /// Two segments that are not sealed.
+    #[error("{file} is not sealed, though {active} follows it")]
+    SegmentUnexpected {
+        /// The earlier one.
+        file: String,
+        /// The later one.
+        active: String,
+    },
+    /// The journal ends before what meta.redb contains.
+    #[error("the journal ends at {last_sequence}, meta.redb contains it up to {applied}")]
+    JournalBehind {
+        /// Last sequence number in meta.redb.
+        applied: u64,
+        /// Last sequence number in the journal.
+        last_sequence: u64,
+    },
+    /// A journal entry is not the successor of the one before.
+    #[error("segment {segment}: journal entry {sequence} follows {last_sequence}")]
+    JournalGap {
+        /// The segment.
+        segment: u64,
+        /// The entry before.
+        last_sequence: u64,
+        /// The entry found.
+        sequence: u64,
+    },
+    /// A journal entry that cannot be read.
+    #[error("segment {segment}: journal entry {sequence} is unreadable: {error}")]
+    JournalEntry {
+        /// The segment.
+        segment: u64,
+        /// The entry.
+        sequence: u64,
+        /// What the decoder says.
+        error: postcard::Error,
+    },
+    /// A row of meta.redb that cannot be read.
+    #[error("meta.redb: {what} is unreadable: {reason}")]
+    Row {
+        /// What the row holds.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value that cannot be encoded.
+    #[error("cannot encode {what}: {error}")]
+    Encode {
+        /// The value.
+        what: &'static str,
+        /// What the encoder says.
+        error: postcard::Error,
+    },
+    /// A batch whose bytes are not those that were written.
+    #[error("segment {segment}: {partition:?} is unreadable at offset {offset}: {reason}")]
+    Corrupt {
+        /// The segment.
+        segment: u64,
+        /// The partition.
+        partition: TopicPartition,
+        /// Offset of the first record that cannot be read.
+        offset: Offset,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An earlier write failed; only opening the store again helps.
+    #[error("an earlier write failed, nothing is written until the store is opened again")]
+    Failed,
+}
+
+/// Turns an error of the file system or of redb into one that names the file.
+fn at<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    file: &str,
+) -> impl Fn(E) -> StorageError + use<'_, E> {
+    move |source| StorageError::File { file: file.to_owned(), source: source.into() }
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Size at which a segment is sealed, bytes; default [`SEGMENT_BYTES`].
+    pub segment_bytes: u64,
+    /// The id that a new store gets for its cluster.
+    pub new_cluster_id: String,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES, new_cluster_id: uuid::Uuid::new_v4().to_string() }
+    }
+}
+
+/// What one transaction writes: all of it or nothing.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Records, by partition in order of offsets.
+    pub chunks: Vec<Chunk>,
+    /// Everything else. `extents` is filled in by the store from the chunks.
+    pub effects: Effects,
+}
+
+/// The writer's side of a store. There is one.
+#[derive(Debug)]
+pub struct Store {
+    reader: StoreReader,
+    clock: Arc<dyn Clock>,
+    flushed: Duration,
+    failed: bool,
+}
+
+/// The readers' side of a store: sees what is durable.
+#[derive(Debug, Clone)]
+pub struct StoreReader {
+    meta: Arc<Meta>,
+    log: Arc<Log>,
+}
+
+impl Store {
+    /// Opens the store, or makes one in an empty folder, and returns what is in it.
+    ///
+    /// After a crash this repairs the active segment and replays its journal; sealed segments are
+    /// not touched, so it takes time by the active segment alone.
+    pub fn open(
+        files: Arc<dyn Files>,
+        options: &StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Recovered), StorageError> {
+        let meta = Meta::open(&*files, &options.new_cluster_id)?;
+        let log = Log::open(files, options.segment_bytes, &meta)?;
+        meta.flush()?;
+        let recovered = meta.load()?;
+        log.retain(|partition| recovered.partitions.contains_key(&partition));
+        let reader = StoreReader { meta: Arc::new(meta), log: Arc::new(log) };
+        let flushed = clock.monotonic();
+        Ok((Self { reader, clock, flushed, failed: false }, recovered))
+    }
+
+    /// A handle for readers.
+    pub fn reader(&self) -> StoreReader {
+        self.reader.clone()
+    }
+
+    /// Writes a group: one transaction, one fsync. Durable and found by readers when it returns.
+    ///
+    /// Any error means that the disk cannot be trusted with more; see the module's comment.
+    pub fn commit(&mut self, mut group: Group) -> Result<(), StorageError> {
+        group.effects.extents = extents(&group.chunks);
+        self.guarded(|reader| {
+            let entry = group.effects.encode()?;
+            let sequence = reader.log.last_sequence() + 1;
+            reader.log.append(sequence, &group.chunks, &entry)?;
+            reader.meta.apply(sequence, group.effects, entry.len());
+            Ok(())
+        })
+    }
+
+    /// The work that may follow a commit without anyone waiting for it: rolls a full segment and
+    /// flushes `meta.redb` when it is due.
+    pub fn maintain(&mut self) -> Result<(), StorageError> {
+        let now = self.clock.monotonic();
+        let due = self.next_flush().is_some_and(|at| at <= now)
+            || self.reader.meta.pending_bytes() >= META_PENDING_BYTES;
+        self.guarded(|reader| {
+            reader.log.roll_if_full(&reader.meta)?;
+            if due { reader.meta.flush() } else { Ok(()) }
+        })?;
+        if due {
+            self.flushed = now;
+        }
+        Ok(())
+    }
+
+    /// When [`Store::maintain`] wants to be called again, in the clock's monotonic time.
+    pub fn next_flush(&self) -> Option<Duration> {
+        let waiting = self.reader.meta.pending_bytes() > 0;
+        waiting.then(|| self.flushed + Duration::from_millis(META_FLUSH_MS))
+    }
+
+    /// Adds a topic. Durable when it returns.
+    pub fn create_topic(&mut self, topic: &TopicRow) -> Result<(), StorageError> {
+        self.guarded(|reader| reader.meta.create_topic(topic))
+    }
+
+    /// Removes a topic with its offsets, producers and state. Durable when it returns.
+    pub fn delete_topic(&mut self, topic: &TopicRow) -> Result<(), StorageError> {
+        self.guarded(|reader| {
+            reader.meta.delete_topic(topic)?;
+            reader.log.retain(|partition| partition.topic != topic.id);
+            Ok(())
+        })
+    }
+
+    /// Reserves `count` producer ids and returns the first. Durable when it returns: no id is
+    /// ever handed out twice.
+    pub fn reserve_producer_ids(&mut self, count: u64) -> Result<i64, StorageError> {
+        self.guarded(|reader| reader.meta.reserve_producer_ids(count))
+    }
+
+    /// Writes a deployment with the components that it names by their SHA-256. Durable when it
+    /// returns.
+    pub fn put_deployment(
+        &mut self,
+        name: &str,
+        deployment: &[u8],
+        components: &[([u8; 32], Bytes)],
+    ) -> Result<(), StorageError> {
+        self.guarded(|reader| reader.meta.put_deployment(name, deployment, components))
+    }
+
+    /// Removes a deployment; its components stay.
+    pub fn remove_deployment(&mut self, name: &str) -> Result<(), StorageError> {
+        self.guarded(|reader| reader.meta.remove_deployment(name))
+    }
+
+    /// Flushes and closes, so that the next open has nothing to repair or replay.
+    pub fn close(mut self) -> Result<(), StorageError> {
+        self.guarded(|reader| {
+            reader.meta.flush()?;
+            reader.log.close()
+        })
+    }
+
+    /// Runs a write; after the first that failed there is no other.
+    fn guarded<T>(
+        &mut self,
+        write: impl FnOnce(&StoreReader) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        if self.failed {
+            return Err(StorageError::Failed);
+        }
+        let result = write(&self.reader);
+        self.failed = result.is_err();
+        result
+    }
+}
+
+impl StoreReader {
+    /// Reads batches of a partition from the one that contains `from`, each one's CRC checked;
+    /// nothing at or beyond `until`. The first comes whatever its size, further ones as long as
+    /// they fit in `max_bytes`. May end early; empty only if there is nothing. Each value returned
+    /// is one or more batches.
+    pub fn read(
+        &self,
+        partition: TopicPartition,
+        from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        self.log.read(ReadRange { partition, from, until, max_bytes })
+    }
+
+    /// The first batch between `from` and `until` that has a record at or after `timestamp`.
+    pub fn find_timestamp(
+        &self,
+        partition: TopicPartition,
+        timestamp: TimestampMs,
+        from: Offset,
+        until: Offset,
+    ) -> Result<Option<RecordBatch>, StorageError> {
+        self.log.find_timestamp(partition, timestamp, from, until)
+    }
+
+    /// The greatest timestamp of a partition's records.
+    pub fn max_timestamp(&self, partition: TopicPartition) -> Option<TimestampMs> {
+        self.log.max_timestamp(partition)
+    }
+
+    /// A piece of pipeline state.
+    pub fn state(&self, key: &StateKey) -> Result<Option<Bytes>, StorageError> {
+        self.meta.state(key)
+    }
+
+    /// All deployments by name.
+    pub fn deployments(&self) -> Result<Vec<(String, Bytes)>, StorageError> {
+        self.meta.deployments()
+    }
+
+    /// A component by its SHA-256.
+    pub fn component(&self, digest: &[u8; 32]) -> Result<Option<Bytes>, StorageError> {
+        self.meta.component(digest)
+    }
+}
+
+/// One extent a partition, of chunks that stand together by partition.
+fn extents(chunks: &[Chunk]) -> Vec<Extent> {
+    let mut extents: Vec<Extent> = Vec::new();
+    for chunk in chunks {
+        match extents.last_mut() {
+            Some(extent) if extent.partition == chunk.extent.partition => {
+                extent.extend(&chunk.extent);
+            }
+            _ => extents.push(chunk.extent),
+        }
+    }
+    extents
+}

@@ -1,0 +1,150 @@
+//! The one kind of durable change: a [`Commit`] and its outcome.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::record::RecordBatch;
+use crate::storage::{CommittedOffset, StateKey};
+use crate::types::{Offset, OffsetOwner, TopicPartition};
+
+/// Changes that become durable together or not at all.
+///
+/// A Produce request is one with appends only, an OffsetCommit one with offsets only; a pipeline's
+/// batch has its output records, its checkpoint and its state in one.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Batches to append, each validated.
+    pub appends: Vec<Append>,
+    /// Offsets to commit.
+    pub offsets: Vec<OffsetChange>,
+    /// State to change.
+    pub state: Vec<StateChange>,
+}
+
+/// One record batch for one partition.
+#[derive(Debug)]
+pub struct Append {
+    /// Where it goes.
+    pub partition: TopicPartition,
+    /// What goes there.
+    pub batch: RecordBatch,
+}
+
+/// A new committed offset or checkpoint.
+#[derive(Debug)]
+pub struct OffsetChange {
+    /// Whose.
+    pub owner: OffsetOwner,
+    /// In which partition.
+    pub partition: TopicPartition,
+    /// `Some`: the whole commit is refused unless this is the present offset, -1 standing for
+    /// none. Fences a runner that does not know that it was replaced.
+    pub expected: Option<Offset>,
+    /// The new one; `None` removes it.
+    pub committed: Option<CommittedOffset>,
+}
+
+/// A new value of a piece of pipeline state.
+#[derive(Debug)]
+pub struct StateChange {
+    /// Which.
+    pub key: StateKey,
+    /// The new value; `None` removes it.
+    pub value: Option<Bytes>,
+}
+
+impl Commit {
+    /// Bytes that it holds in the queue.
+    pub(super) fn bytes(&self) -> usize {
+        let appends: usize = self.appends.iter().map(|append| append.batch.len()).sum();
+        let state: usize = self.state.iter().filter_map(|s| s.value.as_ref()).map(Bytes::len).sum();
+        appends + state
+    }
+}
+
+/// A commit that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Where the batches went, in the order of [`Commit::appends`].
+    pub appended: Vec<Appended>,
+}
+
+/// Where a batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Log start offset of its partition.
+    pub log_start_offset: Offset,
+    /// It had been appended before and was not appended again.
+    pub duplicate: bool,
+}
+
+/// Why a commit was refused. Nothing of it was or will be done, except after
+/// [`CommitError::Storage`] and [`CommitError::Stopped`]: then only a restart shows whether it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// No such partition.
+    #[error("unknown partition {0:?}")]
+    UnknownPartition(TopicPartition),
+    /// Records of this producer are missing before the batch.
+    #[error("{partition:?}: producer {producer_id} sent sequence {found}, expected {expected}")]
+    OutOfOrderSequence {
+        /// The partition.
+        partition: TopicPartition,
+        /// The producer.
+        producer_id: i64,
+        /// The sequence number that comes next.
+        expected: i32,
+        /// The sequence number of the batch.
+        found: i32,
+    },
+    /// The batch belongs to an earlier life of its producer.
+    #[error("{partition:?}: producer {producer_id} has epoch {current}, the batch {found}")]
+    InvalidProducerEpoch {
+        /// The partition.
+        partition: TopicPartition,
+        /// The producer.
+        producer_id: i64,
+        /// Its epoch.
+        current: i16,
+        /// The batch's epoch.
+        found: i16,
+    },
+    /// Somebody else has moved the offset.
+    #[error("{owner:?} {partition:?}: the offset is {current}, not {expected}")]
+    OffsetFenced {
+        /// Whose offset.
+        owner: OffsetOwner,
+        /// In which partition.
+        partition: TopicPartition,
+        /// What the commit expected.
+        expected: Offset,
+        /// What it is.
+        current: Offset,
+    },
+    /// The disk failed.
+    #[error("storage failed: {0}")]
+    Storage(String),
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    Stopped,
+}
+
+/// The outcome of a submitted commit, once it is durable or refused.
+#[derive(Debug)]
+pub struct PendingCommit(pub(super) oneshot::Receiver<Result<Committed, CommitError>>);
+
+impl Future for PendingCommit {
+    type Output = Result<Committed, CommitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|outcome| outcome.unwrap_or(Err(CommitError::Stopped)))
+    }
+}

@@ -1,0 +1,403 @@
+//! The committer: the one writer. It takes what has queued up, judges each commit against what is
+//! durable and what is before it in the group, assigns offsets, writes the group in one
+//! transaction, publishes it, answers.
+//!
+//! [`Committer::commit_group`] is the whole of it, synchronous and without a thread of its own, so
+//! that a simulation can step it; [`Committer::run`] is the thread around it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::Shared;
+use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChange};
+use super::producers::{Sequenced, Verdict, appended, judge};
+use super::tail::TailBudget;
+use super::topics::{NewTopic, Topic, TopicError};
+use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
+use crate::storage::{
+    ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
+    Store, TopicRow,
+};
+use crate::types::{Offset, TopicId, TopicPartition};
+
+/// What the committer is asked for, in the order of the queue.
+pub(super) enum Request {
+    Commit(QueuedCommit),
+    Admin(AdminChange),
+    Stop(oneshot::Sender<Result<(), StorageError>>),
+}
+
+/// A rare change, made alone between two groups.
+pub(super) type AdminChange = Box<dyn FnOnce(&mut Committer) + Send>;
+
+pub(super) struct QueuedCommit {
+    pub(super) commit: Commit,
+    pub(super) reply: oneshot::Sender<Result<Committed, CommitError>>,
+    /// Its place in the queue, given back when it is done.
+    pub(super) permit: QueuePermit,
+}
+
+pub(super) struct QueuePermit {
+    pub(super) _count: OwnedSemaphorePermit,
+    pub(super) _bytes: OwnedSemaphorePermit,
+}
+
+/// The writer's side of a broker.
+pub struct Committer {
+    store: Store,
+    shared: Arc<Shared>,
+    tails: TailBudget,
+    producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
+}
+
+/// A group that is being put together.
+#[derive(Default)]
+struct GroupBuilder {
+    chunks: BTreeMap<TopicPartition, (Arc<Topic>, ChunkBuilder)>,
+    producers: HashMap<ProducerKey, ProducerState>,
+    offsets: HashMap<OffsetKey, Option<CommittedOffset>>,
+    state: Vec<super::commit::StateChange>,
+}
+
+impl GroupBuilder {
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.offsets.is_empty() && self.state.is_empty()
+    }
+}
+
+/// An append that passed its checks.
+enum Admitted {
+    Append { topic: Arc<Topic>, append: Append, sequenced: Option<Sequenced> },
+    Duplicate(Appended),
+}
+
+impl Committer {
+    pub(super) fn new(
+        store: Store,
+        shared: Arc<Shared>,
+        producers: Vec<(ProducerKey, ProducerState)>,
+    ) -> Self {
+        let mut by_partition: HashMap<TopicPartition, HashMap<i64, ProducerState>> = HashMap::new();
+        for (ProducerKey { partition, producer_id }, state) in producers {
+            by_partition.entry(partition).or_default().insert(producer_id, state);
+        }
+        Self { store, shared, tails: TailBudget::new(), producers: by_partition }
+    }
+
+    /// Serves the queue until it is told to stop, its senders are gone, or the storage fails.
+    pub(super) fn run(mut self, queue: &Receiver<Request>) {
+        let mut next = None;
+        loop {
+            let request = match next.take() {
+                Some(request) => request,
+                None => match self.wait(queue) {
+                    Some(request) => request,
+                    None => break,
+                },
+            };
+            match request {
+                Request::Commit(first) => next = self.serve_group(first, queue),
+                Request::Admin(change) => change(&mut self),
+                Request::Stop(reply) => {
+                    // The one who asked may have given up waiting.
+                    let _ = reply.send(self.store.close());
+                    return;
+                }
+            }
+            if self.shared.failure().is_some() {
+                return;
+            }
+        }
+        if let Err(error) = self.store.close() {
+            tracing::error!(%error, "closing the store failed");
+        }
+    }
+
+    /// The next request; runs what is due while there is none. `None` when there will be none.
+    fn wait(&mut self, queue: &Receiver<Request>) -> Option<Request> {
+        loop {
+            let Some(flush_at) = self.store.next_flush() else { return queue.recv().ok() };
+            let wait = flush_at.saturating_sub(self.shared.clock.monotonic());
+            match queue.recv_timeout(wait.max(Duration::from_millis(1))) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    if !self.maintain() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves `first` and all commits that have queued up behind it as one group. Returns the
+    /// request that ended the group, if it is not a commit.
+    fn serve_group(&mut self, first: QueuedCommit, queue: &Receiver<Request>) -> Option<Request> {
+        let mut bytes = first.commit.bytes();
+        let mut queued = vec![first];
+        let mut next = None;
+        while bytes < GROUP_BYTES
+            && let Ok(request) = queue.try_recv()
+        {
+            let Request::Commit(commit) = request else {
+                next = Some(request);
+                break;
+            };
+            bytes += commit.commit.bytes();
+            queued.push(commit);
+        }
+        let mut commits = Vec::with_capacity(queued.len());
+        let mut waiting = Vec::with_capacity(queued.len());
+        for QueuedCommit { commit, reply, permit } in queued {
+            commits.push(commit);
+            waiting.push((reply, permit));
+        }
+        let outcomes = self.commit_group(commits);
+        for ((reply, _permit), outcome) in waiting.into_iter().zip(outcomes) {
+            // Who asked may be gone; the commit is made all the same.
+            let _ = reply.send(outcome);
+        }
+        self.maintain();
+        next
+    }
+
+    /// Makes a group of commits durable, in order, and publishes it. One outcome a commit; a
+    /// refused one leaves no trace.
+    pub fn commit_group(&mut self, commits: Vec<Commit>) -> Vec<Result<Committed, CommitError>> {
+        let mut group = GroupBuilder::default();
+        let outcomes: Vec<_> =
+            commits.into_iter().map(|commit| self.admit(&mut group, commit)).collect();
+        if group.is_empty() {
+            return outcomes;
+        }
+        match self.write(group) {
+            Ok(()) => outcomes,
+            Err(error) => {
+                self.shared.fail(&error);
+                let failed = CommitError::Storage(error.to_string());
+                outcomes.into_iter().map(|outcome| outcome.and(Err(failed.clone()))).collect()
+            }
+        }
+    }
+
+    /// Rolls and flushes what is due. `false` when the storage failed.
+    pub fn maintain(&mut self) -> bool {
+        if self.shared.failure().is_some() {
+            return false;
+        }
+        let result = self.store.maintain();
+        if let Err(error) = &result {
+            self.shared.fail(error);
+        }
+        result.is_ok()
+    }
+
+    /// Judges a commit; takes it into the group whole or not at all.
+    fn admit(&self, group: &mut GroupBuilder, commit: Commit) -> Result<Committed, CommitError> {
+        for change in &commit.offsets {
+            self.check_offset(group, change)?;
+        }
+        let mut admitted = Vec::with_capacity(commit.appends.len());
+        for append in commit.appends {
+            admitted.push(self.judge(group, append)?);
+        }
+        let now_ms = self.shared.clock.now_ms();
+        let appended = admitted.into_iter().map(|admitted| match admitted {
+            Admitted::Duplicate(appended) => appended,
+            Admitted::Append { topic, append, sequenced } => {
+                self.take(group, &topic, &append, sequenced, now_ms)
+            }
+        });
+        let appended = appended.collect();
+        for OffsetChange { owner, partition, committed, .. } in commit.offsets {
+            group.offsets.insert(OffsetKey { owner, partition }, committed);
+        }
+        group.state.extend(commit.state);
+        Ok(Committed { appended })
+    }
+
+    fn check_offset(&self, group: &GroupBuilder, change: &OffsetChange) -> Result<(), CommitError> {
+        let OffsetChange { owner, partition, expected, .. } = change;
+        if self.shared.partition(*partition).is_none() {
+            return Err(CommitError::UnknownPartition(*partition));
+        }
+        let Some(expected) = *expected else { return Ok(()) };
+        let key = OffsetKey { owner: owner.clone(), partition: *partition };
+        let current = match group.offsets.get(&key) {
+            Some(staged) => staged.as_ref().map(|committed| committed.offset),
+            None => self.shared.committed_offset(owner, *partition),
+        };
+        let current = current.unwrap_or(-1);
+        if current == expected {
+            return Ok(());
+        }
+        let (owner, partition) = (owner.clone(), *partition);
+        Err(CommitError::OffsetFenced { owner, partition, expected, current })
+    }
+
+    /// A commit has at most one batch of a producer for a partition, so that judging all its
+    /// batches before taking any is judging them in order.
+    fn judge(&self, group: &GroupBuilder, append: Append) -> Result<Admitted, CommitError> {
+        let Append { partition, batch } = &append;
+        let partition = *partition;
+        let Some(topic) = self.shared.partition(partition) else {
+            return Err(CommitError::UnknownPartition(partition));
+        };
+        let producer = batch.producer();
+        if producer.id < 0 {
+            return Ok(Admitted::Append { topic, append, sequenced: None });
+        }
+        let (base_sequence, last_sequence) = (batch.base_sequence(), batch.last_sequence());
+        let sequenced = Sequenced { producer, base_sequence, last_sequence };
+        let key = ProducerKey { partition, producer_id: producer.id };
+        match judge(self.producer(group, key), sequenced) {
+            Verdict::Append => Ok(Admitted::Append { topic, append, sequenced: Some(sequenced) }),
+            Verdict::Duplicate { base_offset } => Ok(Admitted::Duplicate(Appended {
+                base_offset,
+                log_start_offset: log_start_offset(&topic, partition),
+                duplicate: true,
+            })),
+            Verdict::OutOfOrder { expected } => Err(CommitError::OutOfOrderSequence {
+                partition,
+                producer_id: producer.id,
+                expected,
+                found: base_sequence,
+            }),
+            Verdict::StaleEpoch { current } => Err(CommitError::InvalidProducerEpoch {
+                partition,
+                producer_id: producer.id,
+                current,
+                found: producer.epoch,
+            }),
+        }
+    }
+
+    fn take(
+        &self,
+        group: &mut GroupBuilder,
+        topic: &Arc<Topic>,
+        append: &Append,
+        sequenced: Option<Sequenced>,
+        now_ms: i64,
+    ) -> Appended {
+        let partition = append.partition;
+        let (_, builder) = group.chunks.entry(partition).or_insert_with(|| {
+            let end = topic.partition(partition.partition).map_or(0, |p| p.high_watermark());
+            (Arc::clone(topic), ChunkBuilder::new(partition, end))
+        });
+        let base_offset = builder.push(&append.batch);
+        if let Some(sequenced) = sequenced {
+            let key = ProducerKey { partition, producer_id: sequenced.producer.id };
+            let state = self.producer(group, key).cloned();
+            group.producers.insert(key, appended(state, sequenced, base_offset, now_ms));
+        }
+        let log_start_offset = log_start_offset(topic, partition);
+        Appended { base_offset, log_start_offset, duplicate: false }
+    }
+
+    fn producer<'a>(
+        &'a self,
+        group: &'a GroupBuilder,
+        key: ProducerKey,
+    ) -> Option<&'a ProducerState> {
+        let durable = || self.producers.get(&key.partition)?.get(&key.producer_id);
+        group.producers.get(&key).or_else(durable)
+    }
+
+    /// Writes a group, then publishes it: in this order, so that nothing is seen that a crash
+    /// could take back.
+    fn write(&mut self, builder: GroupBuilder) -> Result<(), StorageError> {
+        let mut group = Group::default();
+        let mut published = Vec::with_capacity(builder.chunks.len());
+        for (partition, (topic, chunks)) in builder.chunks {
+            let end_offset = chunks.next_offset();
+            let chunks = chunks.build();
+            group.chunks.extend(chunks.iter().cloned());
+            published.push((topic, partition, end_offset, chunks));
+        }
+        let effects = &mut group.effects;
+        for (key, state) in builder.producers {
+            if let Some(forgotten) = self.remember(key, state.clone()) {
+                effects.producers.push((forgotten, None));
+            }
+            effects.producers.push((key, Some(state)));
+        }
+        effects.offsets = builder.offsets.into_iter().collect();
+        effects.state = builder.state.into_iter().map(|s| (s.key, s.value)).collect();
+        let offsets = effects.offsets.clone();
+        self.store.commit(group)?;
+
+        self.shared.publish_offsets(offsets);
+        for (topic, partition, end_offset, chunks) in published {
+            for chunk in chunks {
+                self.tails.push(&topic, chunk);
+            }
+            if let Some(partition) = topic.partition(partition.partition) {
+                partition.advance(end_offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a producer's state. Returns the producer that is forgotten for it: the longest
+    /// silent one of a partition that has too many.
+    fn remember(&mut self, key: ProducerKey, state: ProducerState) -> Option<ProducerKey> {
+        let producers = self.producers.entry(key.partition).or_default();
+        producers.insert(key.producer_id, state);
+        if producers.len() <= PRODUCERS {
+            return None;
+        }
+        let silent = producers.iter().filter(|(id, _)| **id != key.producer_id);
+        let producer_id = *silent.min_by_key(|(_, state)| state.last_append_ms)?.0;
+        producers.remove(&producer_id);
+        Some(ProducerKey { partition: key.partition, producer_id })
+    }
+
+    /// Makes a topic. Durable and visible when it returns.
+    pub fn create_topic(&mut self, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
+        self.shared.topics().check(&new)?;
+        let row = TopicRow {
+            name: new.name,
+            id: TopicId::random(),
+            partitions: new.partitions.unwrap_or(DEFAULT_PARTITIONS),
+            config: new.config,
+            created_ms: self.shared.clock.now_ms(),
+        };
+        self.admin(|store| store.create_topic(&row)).map_err(TopicError::Storage)?;
+        let topic = Arc::new(Topic::new(row, |_| (0, 0)));
+        self.shared.topics_mut().insert(Arc::clone(&topic));
+        Ok(topic)
+    }
+
+    /// Removes a topic with all that belongs to it. Durable and visible when it returns.
+    pub fn delete_topic(&mut self, id: TopicId) -> Result<(), TopicError> {
+        let Some(topic) = self.shared.topics().by_id(id).cloned() else {
+            return Err(TopicError::Unknown(id));
+        };
+        self.admin(|store| store.delete_topic(topic.row())).map_err(TopicError::Storage)?;
+        self.shared.topics_mut().remove(id);
+        self.shared.forget_offsets(id);
+        self.producers.retain(|partition, _| partition.topic != id);
+        topic.mark_deleted();
+        Ok(())
+    }
+
+    /// Makes a rare change of the store; its error is the broker's failure.
+    pub(super) fn admin<T>(
+        &mut self,
+        change: impl FnOnce(&mut Store) -> Result<T, StorageError>,
+    ) -> Result<T, String> {
+        change(&mut self.store).map_err(|error| {
+            self.shared.fail(&error);
+            error.to_string()
+        })
+    }
+}
+
+fn log_start_offset(topic: &Topic, partition: TopicPartition) -> Offset {
+    topic.partition(partition.partition).map_or(0, |partition| partition.log_start_offset())
+}

@@ -1,0 +1,451 @@
+//! Runs the consumer groups of a broker: finds the group of a request, lets the request wait for
+//! its answer, and watches the deadlines. It decides nothing about a group (that is `group`) and
+//! stores no offsets (that is the broker); groups live in memory and are built anew by their
+//! members after a restart.
+//!
+//! Everything but [`Coordinator::run`] is synchronous: a simulation can make requests, turn the
+//! clock and call [`Coordinator::expire`] in one thread without a runtime.
+//!
+//! Locks are taken in this order and never held across an await: the registry, one group, the
+//! timers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use super::group::{
+    Group, GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
+    LeavingMember, Reply, SyncRequest, SyncResponse, Token,
+};
+use crate::clock::Clock;
+use crate::limits::{GROUPS, GROUPS_BYTES, MEMBER_ID_PREFIX_BYTES};
+use crate::types::GroupId;
+
+/// The groups of one broker. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Coordinator(Arc<Core>);
+
+#[derive(Debug)]
+struct Core {
+    clock: Arc<dyn Clock>,
+    registry: Mutex<Registry>,
+    /// Deadlines of groups; at most one of each, and never later than the group's own.
+    timers: Mutex<BTreeSet<(Duration, GroupId)>>,
+    /// An earlier deadline than all others was set.
+    earlier: Notify,
+    next_token: AtomicU64,
+    /// What all groups hold in memory.
+    bytes: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    groups: BTreeMap<GroupId, Arc<Mutex<Slot>>>,
+    stopped: bool,
+}
+
+/// A group and who waits for it.
+#[derive(Debug)]
+struct Slot {
+    group: Group,
+    waiters: HashMap<Token, Waiter>,
+    /// The group's entry in the timers.
+    armed: Option<Duration>,
+    /// The group's share of [`Core::bytes`].
+    bytes: usize,
+}
+
+type Answer<T> = Result<T, GroupError>;
+
+#[derive(Debug)]
+enum Waiter {
+    Join(oneshot::Sender<Answer<JoinResponse>>),
+    Sync(oneshot::Sender<Answer<SyncResponse>>),
+}
+
+/// The answer to a join or a sync. The request is made when this is, not when it is first polled;
+/// dropping it tells the group that nobody waits any more.
+#[derive(Debug)]
+pub struct Pending<T> {
+    answer: oneshot::Receiver<Answer<T>>,
+    /// Whom to tell; `None` once answered.
+    waiting: Option<(Coordinator, GroupId, Token)>,
+}
+
+impl Coordinator {
+    /// A coordinator without groups. Someone must run [`Coordinator::run`], or call
+    /// [`Coordinator::expire`] at each [`Coordinator::next_deadline`].
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Core {
+            clock,
+            registry: Mutex::default(),
+            timers: Mutex::default(),
+            earlier: Notify::new(),
+            next_token: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+        }))
+    }
+
+    /// A member joins; answered when the group's next generation begins, or at once if it takes
+    /// part in the present one or is refused.
+    pub fn join(&self, group: &GroupId, request: JoinRequest) -> Pending<JoinResponse> {
+        let (sender, answer) = oneshot::channel();
+        let token = self.token();
+        let member_id = request.member_id.clone();
+        let started = self.check_memory(request.bytes()).and_then(|()| {
+            let fresh_id = make_member_id(&request);
+            // Only a member without an id can begin a group.
+            self.on_group(group, member_id.is_empty(), |slot, now| {
+                slot.waiters.insert(token, Waiter::Join(sender));
+                ((), slot.group.join(token, request, fresh_id, now))
+            })
+        });
+        self.pending(started, member_id, group, token, answer)
+    }
+
+    /// A member asks for its assignment; answered when the leader has brought it.
+    pub fn sync(&self, group: &GroupId, request: SyncRequest) -> Pending<SyncResponse> {
+        let (sender, answer) = oneshot::channel();
+        let token = self.token();
+        let member_id = request.member_id.clone();
+        let started = self.check_memory(request.bytes()).and_then(|()| {
+            self.on_group(group, false, |slot, now| {
+                slot.waiters.insert(token, Waiter::Sync(sender));
+                ((), slot.group.sync(token, request, now))
+            })
+        });
+        self.pending(started, member_id, group, token, answer)
+    }
+
+    /// A member says that it is alive.
+    pub fn heartbeat(
+        &self,
+        group: &GroupId,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> Result<(), GroupError> {
+        let beaten = self.on_group(group, false, |slot, now| {
+            (slot.group.heartbeat(member_id, instance_id, generation, now), Vec::new())
+        })?;
+        beaten.unwrap_or_else(|| Err(unknown(member_id)))
+    }
+
+    /// Members leave. One result for each, in order; the outer error concerns all of them.
+    pub fn leave(
+        &self,
+        group: &GroupId,
+        leaving: &[LeavingMember],
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let left = self.on_group(group, false, |slot, now| slot.group.leave(leaving, now))?;
+        let none = || leaving.iter().map(|one| Err(unknown(&one.member_id))).collect();
+        Ok(left.unwrap_or_else(none))
+    }
+
+    /// Whether this member may commit offsets now. Generation -1 with an empty member id stands
+    /// for a consumer that is in no group.
+    pub fn check_commit(
+        &self,
+        group: &GroupId,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> Result<(), GroupError> {
+        let checked = self.on_group(group, false, |slot, now| {
+            (slot.group.check_commit(member_id, instance_id, generation, now), Vec::new())
+        })?;
+        checked.unwrap_or(match generation < 0 {
+            true => Ok(()),
+            false => Err(GroupError::IllegalGeneration { given: generation, current: -1 }),
+        })
+    }
+
+    /// All groups that have members or expect some, by id. Groups that only have committed
+    /// offsets are not here.
+    pub fn list(&self) -> Vec<GroupListing> {
+        let groups: Vec<_> = lock(&self.0.registry)
+            .groups
+            .iter()
+            .map(|(id, slot)| (id.clone(), Arc::clone(slot)))
+            .collect();
+        let listings = groups.into_iter().map(|(group, slot)| {
+            let slot = lock(&slot);
+            let protocol_type = slot.group.protocol_type().to_owned();
+            GroupListing { group, state: slot.group.state(), protocol_type }
+        });
+        listings.filter(|listing| listing.state != GroupState::Dead).collect()
+    }
+
+    /// One group in full; `None` if it has no members and expects none.
+    pub fn describe(&self, group: &GroupId) -> Option<GroupDescription> {
+        let slot = lock(&self.0.registry).groups.get(group).cloned()?;
+        let description = lock(&slot).group.describe();
+        (description.state != GroupState::Dead).then_some(description)
+    }
+
+    /// When [`Coordinator::expire`] has something to do next, in the clock's monotonic time.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        lock(&self.0.timers).first().map(|(at, _)| *at)
+    }
+
+    /// Lets every group whose time has come give up whom it waits for.
+    pub fn expire(&self, now: Duration) {
+        let mut due = BTreeSet::new();
+        {
+            let mut timers = lock(&self.0.timers);
+            while timers.first().is_some_and(|(at, _)| *at <= now) {
+                due.extend(timers.pop_first());
+            }
+        }
+        for (at, id) in due {
+            // An error means that the coordinator has stopped: nobody is left to be told.
+            let _ = self.on_group(&id, false, |slot, _| {
+                if slot.armed == Some(at) {
+                    slot.armed = None;
+                }
+                ((), slot.group.expire(now))
+            });
+        }
+    }
+
+    /// Watches the deadlines until `shutdown`, then stops.
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let deadline = self.next_deadline();
+            let now = self.0.clock.monotonic();
+            let due = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep(at.saturating_sub(now)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = self.0.earlier.notified() => {}
+                () = due => self.expire(self.0.clock.monotonic()),
+            }
+        }
+        self.stop();
+    }
+
+    /// Answers all who wait, and every later request, with [`GroupError::Stopped`].
+    pub fn stop(&self) {
+        let groups = {
+            let mut registry = lock(&self.0.registry);
+            registry.stopped = true;
+            std::mem::take(&mut registry.groups)
+        };
+        for (id, slot) in groups {
+            let mut slot = lock(&slot);
+            let replies = slot.group.kill();
+            let deliveries = self.settle(&id, &mut slot, replies);
+            drop(slot);
+            deliveries.into_iter().for_each(deliver);
+        }
+        lock(&self.0.timers).clear();
+    }
+
+    /// Lets `work` change a group and carries out what follows: timers, memory, replies. `None`
+    /// if there is no such group and none is to be made.
+    fn on_group<T>(
+        &self,
+        id: &GroupId,
+        create: bool,
+        work: impl FnOnce(&mut Slot, Duration) -> (T, Vec<Reply>),
+    ) -> Result<Option<T>, GroupError> {
+        loop {
+            let Some(slot) = self.slot(id, create)? else { return Ok(None) };
+            let mut slot = lock(&slot);
+            if slot.group.state() == GroupState::Dead {
+                // Dropped between the look-up and the lock; the registry has it no more.
+                continue;
+            }
+            let (result, replies) = work(&mut slot, self.0.clock.monotonic());
+            let deliveries = self.settle(id, &mut slot, replies);
+            let disposable = slot.group.is_disposable();
+            drop(slot);
+            // Not under the lock: a receiver may drop other requests of the same group.
+            deliveries.into_iter().for_each(deliver);
+            if disposable {
+                self.dispose(id);
+            }
+            return Ok(Some(result));
+        }
+    }
+
+    fn slot(&self, id: &GroupId, create: bool) -> Result<Option<Arc<Mutex<Slot>>>, GroupError> {
+        let mut registry = lock(&self.0.registry);
+        if registry.stopped {
+            return Err(GroupError::Stopped);
+        }
+        if let Some(slot) = registry.groups.get(id) {
+            return Ok(Some(Arc::clone(slot)));
+        }
+        if !create {
+            return Ok(None);
+        }
+        if registry.groups.len() >= GROUPS {
+            return Err(GroupError::TooManyGroups { max: GROUPS });
+        }
+        let slot = Arc::new(Mutex::new(Slot {
+            group: Group::new(),
+            waiters: HashMap::new(),
+            armed: None,
+            bytes: 0,
+        }));
+        registry.groups.insert(id.clone(), Arc::clone(&slot));
+        Ok(Some(slot))
+    }
+
+    /// After an event: timer, share of memory, and whom to answer.
+    fn settle(&self, id: &GroupId, slot: &mut Slot, replies: Vec<Reply>) -> Vec<Delivery> {
+        if let Some(next) = slot.group.next_deadline()
+            && slot.armed.is_none_or(|armed| next < armed)
+        {
+            // Heartbeats move deadlines back; the timer then fires too early and is set anew,
+            // which is cheaper than moving it with each heartbeat.
+            let mut timers = lock(&self.0.timers);
+            if let Some(armed) = slot.armed.replace(next) {
+                timers.remove(&(armed, id.clone()));
+            }
+            timers.insert((next, id.clone()));
+            if timers.first().is_some_and(|(at, first)| *at == next && first == id) {
+                self.0.earlier.notify_one();
+            }
+        }
+        let bytes = slot.group.bytes();
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.0.bytes.fetch_sub(slot.bytes, Ordering::Relaxed);
+        slot.bytes = bytes;
+        replies.into_iter().filter_map(|reply| slot.delivery(reply)).collect()
+    }
+
+    /// Drops a group that holds nothing, unless somebody came meanwhile.
+    fn dispose(&self, id: &GroupId) {
+        let mut registry = lock(&self.0.registry);
+        let Some(slot) = registry.groups.get(id).cloned() else { return };
+        let mut slot = lock(&slot);
+        if !slot.group.is_disposable() {
+            return;
+        }
+        // Nobody waits for an empty group.
+        slot.group.kill();
+        if let Some(armed) = slot.armed.take() {
+            lock(&self.0.timers).remove(&(armed, id.clone()));
+        }
+        registry.groups.remove(id);
+    }
+
+    fn cancel(&self, id: &GroupId, token: Token) {
+        // An error means that the coordinator has stopped and forgotten the request.
+        let _ = self.on_group(id, false, |slot, now| {
+            slot.waiters.remove(&token);
+            ((), slot.group.cancel(token, now))
+        });
+    }
+
+    fn pending<T>(
+        &self,
+        started: Result<Option<()>, GroupError>,
+        member_id: String,
+        group: &GroupId,
+        token: Token,
+        answer: oneshot::Receiver<Answer<T>>,
+    ) -> Pending<T> {
+        match started {
+            Ok(Some(())) => Pending { answer, waiting: Some((self.clone(), group.clone(), token)) },
+            Ok(None) => Pending::refused(GroupError::UnknownMember { member_id }),
+            Err(error) => Pending::refused(error),
+        }
+    }
+
+    fn check_memory(&self, more: usize) -> Result<(), GroupError> {
+        if self.0.bytes.load(Ordering::Relaxed).saturating_add(more) > GROUPS_BYTES {
+            return Err(GroupError::OutOfMemory { max: GROUPS_BYTES });
+        }
+        Ok(())
+    }
+
+    fn token(&self) -> Token {
+        self.0.next_token.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A reply on its way to who waits for it.
+enum Delivery {
+    Join(oneshot::Sender<Answer<JoinResponse>>, Answer<JoinResponse>),
+    Sync(oneshot::Sender<Answer<SyncResponse>>, Answer<SyncResponse>),
+}
+
+fn deliver(delivery: Delivery) {
+    // Failing means that the client is gone; its session will end.
+    match delivery {
+        Delivery::Join(to, answer) => drop(to.send(answer)),
+        Delivery::Sync(to, answer) => drop(to.send(answer)),
+    }
+}
+
+impl Slot {
+    fn delivery(&mut self, reply: Reply) -> Option<Delivery> {
+        match reply {
+            Reply::Join(token, answer) => match self.waiters.remove(&token)? {
+                Waiter::Join(to) => Some(Delivery::Join(to, answer)),
+                Waiter::Sync(_) => None,
+            },
+            Reply::Sync(token, answer) => match self.waiters.remove(&token)? {
+                Waiter::Sync(to) => Some(Delivery::Sync(to, answer)),
+                Waiter::Join(_) => None,
+            },
+        }
+    }
+}
+
+impl<T> Pending<T> {
+    fn refused(error: GroupError) -> Self {
+        let (sender, answer) = oneshot::channel();
+        drop(sender.send(Err(error)));
+        Self { answer, waiting: None }
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, GroupError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(Pin::new(&mut self.answer).poll(context));
+        self.waiting = None;
+        Poll::Ready(answer.unwrap_or(Err(GroupError::Stopped)))
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        if let Some((coordinator, group, token)) = self.waiting.take() {
+            coordinator.cancel(&group, token);
+        }
+    }
+}
+
+fn unknown(member_id: &str) -> GroupError {
+    GroupError::UnknownMember { member_id: member_id.to_owned() }
+}
+
+/// `<client id>-<uuid>`, for static members `<instance id>-<uuid>`, as Kafka makes them: the name
+/// is for people who read logs.
+fn make_member_id(request: &JoinRequest) -> String {
+    let name = request.instance_id.as_deref().unwrap_or(&request.client_id);
+    let end = name.floor_char_boundary(MEMBER_ID_PREFIX_BYTES);
+    format!("{}-{}", &name[..end], Uuid::new_v4())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,185 @@
+//! Chunks: the record batches that one partition gets in one group, cut to values that fill redb's
+//! pages. redb gives a value above one page a run of 2^k pages; a value just above a power of two
+//! wastes half of it.
+
+use bytes::Bytes;
+
+use super::journal::Extent;
+use crate::limits::CHUNK_BYTES;
+use crate::record::RecordBatch;
+use crate::types::{Offset, TimestampMs, TopicPartition};
+
+const PAGE_BYTES: usize = 4096;
+/// What redb adds to a value in its page: the page's header, the key, the ends' table.
+const PAGE_OVERHEAD_BYTES: usize = 64;
+
+/// Leader epoch of every batch: a single node never loses its leadership.
+pub const LEADER_EPOCH: i32 = 0;
+
+/// One value of the log: whole record batches of one partition, offsets assigned.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Where it belongs, what it covers.
+    pub extent: Extent,
+    /// The batches, one after the other.
+    pub bytes: Bytes,
+}
+
+impl Chunk {
+    /// Bytes that the value takes on disk.
+    pub(super) fn page_bytes(&self) -> u64 {
+        page_run_bytes(self.bytes.len()) as u64
+    }
+}
+
+/// Collects what one partition gets in one group.
+#[derive(Debug)]
+pub struct ChunkBuilder {
+    partition: TopicPartition,
+    first_offset: Offset,
+    next_offset: Offset,
+    bytes: Vec<u8>,
+    batches: Vec<Appended>,
+}
+
+#[derive(Debug)]
+struct Appended {
+    bytes: usize,
+    end_offset: Offset,
+    max_timestamp: TimestampMs,
+}
+
+impl ChunkBuilder {
+    /// Begins at the partition's end.
+    pub fn new(partition: TopicPartition, end_offset: Offset) -> Self {
+        Self {
+            partition,
+            first_offset: end_offset,
+            next_offset: end_offset,
+            bytes: Vec::new(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// The offset that the next record gets.
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// Appends a batch and returns the offset of its first record.
+    pub fn push(&mut self, batch: &RecordBatch) -> Offset {
+        let base_offset = self.next_offset;
+        let before = self.bytes.len();
+        batch.write_assigned(&mut self.bytes, base_offset, LEADER_EPOCH);
+        self.next_offset += batch.next_offset() - batch.base_offset();
+        self.batches.push(Appended {
+            bytes: self.bytes.len() - before,
+            end_offset: self.next_offset,
+            max_timestamp: batch.max_timestamp(),
+        });
+        base_offset
+    }
+
+    /// The chunks, in order.
+    pub fn build(self) -> Vec<Chunk> {
+        let mut first_offset = self.first_offset;
+        let mut rest = Bytes::from(self.bytes);
+        let mut batches = &self.batches[..];
+        let mut chunks = Vec::new();
+        while !batches.is_empty() {
+            let (taken, left) = batches.split_at(next_cut(batches));
+            let bytes = rest.split_to(taken.iter().map(|batch| batch.bytes).sum());
+            let end_offset = taken.last().map_or(first_offset, |batch| batch.end_offset);
+            let max_timestamp = taken.iter().map(|batch| batch.max_timestamp).max();
+            chunks.push(Chunk {
+                extent: Extent {
+                    partition: self.partition,
+                    first_offset,
+                    end_offset,
+                    bytes: bytes.len() as u64,
+                    max_timestamp: max_timestamp.unwrap_or(-1),
+                },
+                bytes,
+            });
+            first_offset = end_offset;
+            batches = left;
+        }
+        chunks
+    }
+}
+
+fn page_run_bytes(value_bytes: usize) -> usize {
+    (value_bytes + PAGE_OVERHEAD_BYTES).next_power_of_two().max(PAGE_BYTES)
+}
+
+/// How many of these batches make the next chunk: the largest run of pages that they fill to
+/// three quarters, or else the run that they fill best; a batch larger than any run stands alone.
+fn next_cut(batches: &[Appended]) -> usize {
+    let mut best = (0.0, 1);
+    let mut run = CHUNK_BYTES;
+    while run >= PAGE_BYTES {
+        let capacity = run - PAGE_OVERHEAD_BYTES;
+        let (mut bytes, mut count) = (0, 0);
+        for batch in batches {
+            if bytes + batch.bytes > capacity {
+                break;
+            }
+            bytes += batch.bytes;
+            count += 1;
+        }
+        let fill = bytes as f64 / run as f64;
+        if count > 0 && fill > best.0 {
+            best = (fill, count);
+        }
+        if best.0 >= 0.75 {
+            break;
+        }
+        run /= 2;
+    }
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batches(sizes: &[usize]) -> Vec<Appended> {
+        sizes.iter().map(|&bytes| Appended { bytes, end_offset: 0, max_timestamp: 0 }).collect()
+    }
+
+    fn cuts(sizes: &[usize]) -> Vec<usize> {
+        let batches = batches(sizes);
+        let (mut at, mut counts) = (0, Vec::new());
+        while at < batches.len() {
+            let count = next_cut(&batches[at..]);
+            counts.push(count);
+            at += count;
+        }
+        counts
+    }
+
+    #[test]
+    fn a_value_with_its_overhead_fits_its_pages() {
+        assert_eq!(page_run_bytes(1), 4096);
+        assert_eq!(page_run_bytes(4096 - 64), 4096);
+        assert_eq!(page_run_bytes(4096 - 63), 8192);
+    }
+
+    #[test]
+    fn cuts_waste_little() {
+        // Twenty batches of a Java producer's default size: one run would take 512 KiB.
+        let sizes = [16_400; 20];
+        let cuts = cuts(&sizes);
+        assert_eq!(cuts.iter().sum::<usize>(), 20);
+        let disk: usize = cuts.iter().map(|count| page_run_bytes(count * 16_400)).sum();
+        assert!(disk <= 400 * 1024, "{disk} bytes on disk for {cuts:?}");
+    }
+
+    #[test]
+    fn nothing_is_cut_that_cannot_be() {
+        assert_eq!(cuts(&[3 << 20]), [1]);
+        assert_eq!(cuts(&[100]), [1]);
+        assert_eq!(cuts(&[100, 3 << 20, 100]), [1, 1, 1]);
+        assert_eq!(cuts(&[1000, 1000, 1000]), [3]);
+    }
+}

@@ -1,0 +1,415 @@
+//! `meta.redb`: what all journals amount to, and the rare admin changes.
+//!
+//! Effects of commits are durable in the journal. Here they wait in memory ([`Pending`]) and are
+//! written about once a second in one durable transaction, with the sequence number up to which
+//! they are applied; a crash replays the journal from there. The alternative, a redb transaction
+//! without durability for each group, would cost a B-tree update a group and show readers
+//! nothing that memory does not.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::files::Files;
+use super::journal::{Effects, Extent};
+use super::log::Run;
+use super::segment::{create_database, open_database};
+use super::tables::{
+    COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, IDENTITY, OFFSETS, OffsetKey, PARTITIONS,
+    PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS, STATE, StateKey, TOPICS, TopicRow,
+};
+use super::{StorageError, at};
+use crate::types::{GroupId, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition};
+
+const FILE: &str = "meta.redb";
+const APPLIED: &str = "applied";
+const NEXT_PRODUCER_ID: &str = "next-producer-id";
+const CLUSTER_ID: &str = "cluster-id";
+
+/// What was in the store when it was opened.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Id of this broker's cluster.
+    pub cluster_id: String,
+    /// All topics.
+    pub topics: Vec<TopicRow>,
+    /// Log start and log end offset of every partition.
+    pub partitions: BTreeMap<TopicPartition, (Offset, Offset)>,
+    /// Producers by partition.
+    pub producers: Vec<(ProducerKey, ProducerState)>,
+    /// Committed offsets and checkpoints.
+    pub offsets: Vec<(OffsetKey, CommittedOffset)>,
+}
+
+/// Effects that are in the journal and not yet in the file.
+#[derive(Debug, Default)]
+struct Pending {
+    applied: u64,
+    bytes: usize,
+    ends: BTreeMap<TopicPartition, Offset>,
+    producers: BTreeMap<ProducerKey, Option<ProducerState>>,
+    offsets: BTreeMap<OffsetKey, Option<CommittedOffset>>,
+    state: BTreeMap<StateKey, Option<Bytes>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Meta {
+    database: Database,
+    pending: RwLock<Pending>,
+}
+
+impl Meta {
+    pub(super) fn open(files: &dyn Files, new_cluster_id: &str) -> Result<Self, StorageError> {
+        let names = files.list("").map_err(at("."))?;
+        let new = format!("{FILE}.new");
+        if names.contains(&new) {
+            files.remove(&new).map_err(at(&new))?;
+        }
+        let database = if names.iter().any(|name| name == FILE) {
+            open_database(files, FILE)?
+        } else {
+            create_database(files, FILE, "", |transaction| {
+                transaction.open_table(COUNTERS)?.insert(APPLIED, 0)?;
+                transaction.open_table(IDENTITY)?.insert(CLUSTER_ID, new_cluster_id)?;
+                transaction.open_table(TOPICS)?;
+                transaction.open_table(PARTITIONS)?;
+                transaction.open_table(SEGMENTS)?;
+                transaction.open_table(RUNS)?;
+                transaction.open_table(PRODUCERS)?;
+                transaction.open_table(OFFSETS)?;
+                transaction.open_table(STATE)?;
+                transaction.open_table(DEPLOYMENTS)?;
+                transaction.open_table(COMPONENTS)?;
+                Ok(())
+            })?
+        };
+        let applied = read(&database, |transaction| {
+            Ok(transaction.open_table(COUNTERS)?.get(APPLIED)?.map_or(0, |count| count.value()))
+        })?;
+        let pending = RwLock::new(Pending { applied, ..Pending::default() });
+        Ok(Self { database, pending })
+    }
+
+    /// Sequence number of the last journal entry that is applied here, in the file or pending.
+    pub(super) fn applied(&self) -> u64 {
+        self.pending().applied
+    }
+
+    /// Bytes of effects that wait in memory.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending().bytes
+    }
+
+    /// Takes in the effects of a journal entry that is durable.
+    pub(super) fn apply(&self, sequence: u64, effects: Effects, bytes: usize) {
+        let mut pending = self.pending_mut();
+        pending.applied = sequence;
+        pending.bytes += bytes;
+        for Extent { partition, end_offset, .. } in effects.extents {
+            pending.ends.insert(partition, end_offset);
+        }
+        pending.producers.extend(effects.producers);
+        pending.offsets.extend(effects.offsets);
+        pending.state.extend(effects.state);
+    }
+
+    /// Makes the pending effects durable here.
+    pub(super) fn flush(&self) -> Result<(), StorageError> {
+        self.write(|_| Ok(()))
+    }
+
+    /// Makes an admin change durable, together with all pending effects: those that came before
+    /// it must not be replayed after it.
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StorageError> {
+        let write = || -> Result<T, redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            // Rare enough to pay the second fsync for an open in milliseconds after a crash.
+            transaction.set_quick_repair(true);
+            write_pending(&transaction, &self.pending())?;
+            let value = change(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        let value = write().map_err(at(FILE))?;
+        // The caller is the one writer, so nothing came in between.
+        let mut pending = self.pending_mut();
+        *pending = Pending { applied: pending.applied, ..Pending::default() };
+        Ok(value)
+    }
+
+    pub(super) fn create_topic(&self, topic: &TopicRow) -> Result<(), StorageError> {
+        let row = encode("a topic", topic)?;
+        self.write(|transaction| {
+            transaction.open_table(TOPICS)?.insert(topic.name.as_str(), &row[..])?;
+            let mut partitions = transaction.open_table(PARTITIONS)?;
+            for partition in 0..topic.partitions {
+                partitions.insert((&topic.id.to_bytes(), partition), (0, 0))?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn delete_topic(&self, topic: &TopicRow) -> Result<(), StorageError> {
+        let id = topic.id.to_bytes();
+        self.write(|transaction| {
+            transaction.open_table(TOPICS)?.remove(topic.name.as_str())?;
+            transaction.open_table(PARTITIONS)?.retain(|key, _| *key.0 != id)?;
+            transaction.open_table(RUNS)?.retain(|key, _| *key.0 != id)?;
+            transaction.open_table(PRODUCERS)?.retain(|key, _| *key.0 != id)?;
+            transaction.open_table(OFFSETS)?.retain(|key, _| *key.2 != id)?;
+            transaction.open_table(STATE)?.retain(|key, _| *key.2 != id)?;
+            Ok(())
+        })
+    }
+
+    /// Reserves producer ids and returns the first.
+    pub(super) fn reserve_producer_ids(&self, count: u64) -> Result<i64, StorageError> {
+        self.write(|transaction| {
+            let mut counters = transaction.open_table(COUNTERS)?;
+            let next = counters.get(NEXT_PRODUCER_ID)?.map_or(0, |next| next.value());
+            counters.insert(NEXT_PRODUCER_ID, next + count)?;
+            Ok(i64::try_from(next).unwrap_or(i64::MAX))
+        })
+    }
+
+    /// Records a segment as sealed.
+    pub(super) fn seal(
+        &self,
+        number: u64,
+        sequences: (u64, u64),
+        runs: &[(TopicPartition, Run)],
+    ) -> Result<(), StorageError> {
+        self.write(|transaction| {
+            transaction.open_table(SEGMENTS)?.insert(number, sequences)?;
+            let mut table = transaction.open_table(RUNS)?;
+            for (TopicPartition { topic, partition }, Run { extent, .. }) in runs {
+                table.insert(
+                    (&topic.to_bytes(), *partition, extent.first_offset),
+                    (number, extent.end_offset, extent.bytes, extent.max_timestamp),
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn put_deployment(
+        &self,
+        name: &str,
+        deployment: &[u8],
+        components: &[([u8; 32], Bytes)],
+    ) -> Result<(), StorageError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(COMPONENTS)?;
+            for (digest, component) in components {
+                table.insert(digest, &component[..])?;
+            }
+            transaction.open_table(DEPLOYMENTS)?.insert(name, deployment)?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn remove_deployment(&self, name: &str) -> Result<(), StorageError> {
+        self.write(|transaction| {
+            transaction.open_table(DEPLOYMENTS)?.remove(name)?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn deployments(&self) -> Result<Vec<(String, Bytes)>, StorageError> {
+        read(&self.database, |transaction| {
+            let mut deployments = Vec::new();
+            for row in transaction.open_table(DEPLOYMENTS)?.iter()? {
+                let (name, bytes) = row?;
+                let bytes = Bytes::copy_from_slice(bytes.value());
+                deployments.push((name.value().to_owned(), bytes));
+            }
+            Ok(deployments)
+        })
+    }
+
+    pub(super) fn component(&self, digest: &[u8; 32]) -> Result<Option<Bytes>, StorageError> {
+        read(&self.database, |transaction| {
+            let table = transaction.open_table(COMPONENTS)?;
+            Ok(table.get(digest)?.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        })
+    }
+
+    /// A piece of state as the last durable commit left it.
+    pub(super) fn state(&self, key: &StateKey) -> Result<Option<Bytes>, StorageError> {
+        if let Some(value) = self.pending().state.get(key) {
+            return Ok(value.clone());
+        }
+        let StateKey { pipeline, step, source, key } = key;
+        let source_topic = source.topic.to_bytes();
+        read(&self.database, |transaction| {
+            let table = transaction.open_table(STATE)?;
+            let row = (pipeline.as_str(), *step, &source_topic, source.partition, &key[..]);
+            Ok(table.get(row)?.map(|value| Bytes::copy_from_slice(value.value())))
+        })
+    }
+
+    /// Sealed segments with their first and last sequence number, and what they hold.
+    pub(super) fn sealed(&self) -> Result<SealedSegments, StorageError> {
+        read(&self.database, |transaction| {
+            let mut sealed = SealedSegments::default();
+            for row in transaction.open_table(SEGMENTS)?.iter()? {
+                let (number, sequences) = row?;
+                sealed.segments.insert(number.value(), sequences.value());
+            }
+            for row in transaction.open_table(RUNS)?.iter()? {
+                let (key, run) = row?;
+                let (topic, partition, first_offset) = key.value();
+                let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
+                let (segment, end_offset, bytes, max_timestamp) = run.value();
+                let extent = Extent { partition, first_offset, end_offset, bytes, max_timestamp };
+                sealed.runs.push((partition, Run { segment, extent }));
+            }
+            Ok(sealed)
+        })
+    }
+
+    /// Everything that the broker keeps in memory. Call with nothing pending.
+    pub(super) fn load(&self) -> Result<Recovered, StorageError> {
+        let mut recovered = Recovered::default();
+        let mut topics = Vec::new();
+        let mut producers = Vec::new();
+        let mut offsets = Vec::new();
+        read(&self.database, |transaction| {
+            let identity = transaction.open_table(IDENTITY)?;
+            recovered.cluster_id =
+                identity.get(CLUSTER_ID)?.map_or_else(String::new, |id| id.value().to_owned());
+            for row in transaction.open_table(TOPICS)?.iter()? {
+                topics.push(row?.1.value().to_vec());
+            }
+            for row in transaction.open_table(PARTITIONS)?.iter()? {
+                let (key, ends) = row?;
+                let (topic, partition) = key.value();
+                let topic = TopicId::from_bytes(*topic);
+                recovered.partitions.insert(TopicPartition { topic, partition }, ends.value());
+            }
+            for row in transaction.open_table(PRODUCERS)?.iter()? {
+                let (key, state) = row?;
+                let (topic, partition, producer_id) = key.value();
+                let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
+                producers.push((ProducerKey { partition, producer_id }, state.value().to_vec()));
+            }
+            for row in transaction.open_table(OFFSETS)?.iter()? {
+                let (key, committed) = row?;
+                let (kind, owner, topic, partition) = key.value();
+                let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
+                offsets.push((kind, owner.to_owned(), partition, committed.value().to_vec()));
+            }
+            Ok(())
+        })?;
+        for row in topics {
+            recovered.topics.push(decode("a topic", &row)?);
+        }
+        for (key, row) in producers {
+            recovered.producers.push((key, decode("a producer", &row)?));
+        }
+        for (kind, owner, partition, row) in offsets {
+            let key = OffsetKey { owner: owner_from_parts(kind, &owner)?, partition };
+            recovered.offsets.push((key, decode("a committed offset", &row)?));
+        }
+        Ok(recovered)
+    }
+
+    fn pending(&self) -> RwLockReadGuard<'_, Pending> {
+        self.pending.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending_mut(&self) -> RwLockWriteGuard<'_, Pending> {
+        self.pending.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sealed part of the log.
+#[derive(Debug, Default)]
+pub(super) struct SealedSegments {
+    pub(super) segments: BTreeMap<u64, (u64, u64)>,
+    pub(super) runs: Vec<(TopicPartition, Run)>,
+}
+
+fn read<T>(
+    database: &Database,
+    read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+) -> Result<T, StorageError> {
+    let transaction = database.begin_read().map_err(at(FILE))?;
+    read(&transaction).map_err(at(FILE))
+}
+
+fn write_pending(transaction: &WriteTransaction, pending: &Pending) -> Result<(), redb::Error> {
+    transaction.open_table(COUNTERS)?.insert(APPLIED, pending.applied)?;
+    let mut partitions = transaction.open_table(PARTITIONS)?;
+    for (TopicPartition { topic, partition }, end) in &pending.ends {
+        let key = (&topic.to_bytes(), *partition);
+        let start = partitions.get(key)?.map_or(0, |row| row.value().0);
+        partitions.insert(key, (start, *end))?;
+    }
+    let mut producers = transaction.open_table(PRODUCERS)?;
+    for (ProducerKey { partition, producer_id }, state) in &pending.producers {
+        let topic = partition.topic.to_bytes();
+        let key = (&topic, partition.partition, *producer_id);
+        match state {
+            Some(state) => producers.insert(key, &row(state)?[..])?,
+            None => producers.remove(key)?,
+        };
+    }
+    let mut offsets = transaction.open_table(OFFSETS)?;
+    for (OffsetKey { owner, partition }, committed) in &pending.offsets {
+        let (kind, name) = owner_parts(owner);
+        let topic = partition.topic.to_bytes();
+        let key = (kind, name, &topic, partition.partition);
+        match committed {
+            Some(committed) => offsets.insert(key, &row(committed)?[..])?,
+            None => offsets.remove(key)?,
+        };
+    }
+    let mut table = transaction.open_table(STATE)?;
+    for (StateKey { pipeline, step, source, key }, value) in &pending.state {
+        let topic = source.topic.to_bytes();
+        let key = (pipeline.as_str(), *step, &topic, source.partition, &key[..]);
+        match value {
+            Some(value) => table.insert(key, &value[..])?,
+            None => table.remove(key)?,
+        };
+    }
+    Ok(())
+}
+
+fn owner_parts(owner: &OffsetOwner) -> (u8, &str) {
+    match owner {
+        OffsetOwner::Group(group) => (0, group.as_str()),
+        OffsetOwner::Pipeline(pipeline) => (1, pipeline.as_str()),
+    }
+}
+
+fn owner_from_parts(kind: u8, name: &str) -> Result<OffsetOwner, StorageError> {
+    let owner = match kind {
+        0 => GroupId::new(name).map(OffsetOwner::Group).ok(),
+        1 => PipelineName::new(name).map(OffsetOwner::Pipeline).ok(),
+        _ => None,
+    };
+    owner.ok_or_else(|| StorageError::Row { what: "the owner of an offset", reason: name.into() })
+}
+
+/// A row inside a redb transaction, whose error type it must have.
+fn row<T: Serialize>(value: &T) -> Result<Vec<u8>, redb::Error> {
+    postcard::to_stdvec(value).map_err(|error| redb::Error::Corrupted(error.to_string()))
+}
+
+fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StorageError> {
+    postcard::to_stdvec(value).map_err(|error| StorageError::Encode { what, error })
+}
+
+fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, StorageError> {
+    postcard::from_bytes(bytes)
+        .map_err(|error| StorageError::Row { what, reason: error.to_string() })
+}

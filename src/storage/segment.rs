@@ -1,0 +1,256 @@
+//! One redb file of the log: the chunks and journal entries of its groups.
+
+use bytes::Bytes;
+use redb::{Builder, Database, ReadableDatabase, ReadableTable};
+
+use super::chunk::Chunk;
+use super::files::{Backend, Files, OpenMode};
+use super::journal::{Effects, Extent};
+use super::tables::{CHUNKS, FORMAT, FORMAT_VERSION, JOURNAL};
+use super::{StorageError, at};
+use crate::limits::SEGMENT_CACHE_BYTES;
+use crate::record::{RecordBatch, batches_from, split_batches};
+use crate::types::{Offset, TimestampMs, TopicPartition};
+
+/// Folder of the segments.
+pub(super) const DIR: &str = "segments";
+const SUFFIX: &str = ".redb";
+/// Ending of a file that is still being made.
+const NEW_SUFFIX: &str = ".new";
+
+pub(super) fn file_name(number: u64) -> String {
+    format!("{DIR}/{number:010}{SUFFIX}")
+}
+
+/// The numbers of the segments that are there. Removes what a crash left half-made.
+pub(super) fn list(files: &dyn Files) -> Result<Vec<u64>, StorageError> {
+    files.create_dir(DIR).map_err(at(DIR))?;
+    let mut numbers = Vec::new();
+    for name in files.list(DIR).map_err(at(DIR))? {
+        let path = format!("{DIR}/{name}");
+        if name.ends_with(NEW_SUFFIX) {
+            files.remove(&path).map_err(at(&path))?;
+        } else if let Some(number) = name.strip_suffix(SUFFIX).and_then(|n| n.parse().ok()) {
+            numbers.push(number);
+        } else {
+            tracing::warn!(file = path, "not a segment, left alone");
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Makes a database under a passing name, gives it its tables, then its own name: a file that has
+/// its name is whole.
+pub(super) fn create_database(
+    files: &dyn Files,
+    name: &str,
+    dir: &str,
+    tables: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<Database, StorageError> {
+    let new = format!("{name}{NEW_SUFFIX}");
+    let backend = files.open(&new, OpenMode::New).map_err(at(&new))?;
+    let database = Builder::new()
+        .set_cache_size(SEGMENT_CACHE_BYTES)
+        .create_with_backend(Backend(backend))
+        .map_err(at(&new))?;
+    let make = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        transaction.open_table(FORMAT)?.insert("version", FORMAT_VERSION)?;
+        tables(&transaction)?;
+        Ok(transaction.commit()?)
+    };
+    make().map_err(at(&new))?;
+    files.rename(&new, name).map_err(at(name))?;
+    files.sync_dir(dir).map_err(at(dir))?;
+    Ok(database)
+}
+
+/// Opens a database for writing, repairing it after a crash, and checks its format version.
+pub(super) fn open_database(files: &dyn Files, name: &str) -> Result<Database, StorageError> {
+    let backend = files.open(name, OpenMode::Existing).map_err(at(name))?;
+    let database = Builder::new()
+        .set_cache_size(SEGMENT_CACHE_BYTES)
+        .create_with_backend(Backend(backend))
+        .map_err(at(name))?;
+    check_format(&database, name)?;
+    Ok(database)
+}
+
+pub(super) fn check_format(
+    database: &impl ReadableDatabase,
+    name: &str,
+) -> Result<(), StorageError> {
+    let read = || -> Result<Option<u64>, redb::Error> {
+        let table = database.begin_read()?.open_table(FORMAT)?;
+        Ok(table.get("version")?.map(|version| version.value()))
+    };
+    match read().map_err(at(name))? {
+        Some(FORMAT_VERSION) => Ok(()),
+        found => Err(StorageError::Format {
+            file: name.to_owned(),
+            found: found.unwrap_or(0),
+            supported: FORMAT_VERSION,
+        }),
+    }
+}
+
+pub(super) fn create(files: &dyn Files, number: u64) -> Result<Database, StorageError> {
+    create_database(files, &file_name(number), DIR, |transaction| {
+        transaction.open_table(CHUNKS)?;
+        transaction.open_table(JOURNAL)?;
+        Ok(())
+    })
+}
+
+/// Writes a group: one transaction, one fsync. Durable when it returns.
+pub(super) fn append(
+    database: &Database,
+    number: u64,
+    sequence: u64,
+    chunks: &[Chunk],
+    journal_entry: &[u8],
+) -> Result<(), StorageError> {
+    let write = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        {
+            let mut table = transaction.open_table(CHUNKS)?;
+            for chunk in chunks {
+                let Extent { partition, first_offset, .. } = chunk.extent;
+                let topic = partition.topic.to_bytes();
+                table.insert((&topic, partition.partition, first_offset), &chunk.bytes[..])?;
+            }
+            transaction.open_table(JOURNAL)?.insert(sequence, journal_entry)?;
+        }
+        Ok(transaction.commit()?)
+    };
+    write().map_err(at(&file_name(number)))
+}
+
+/// Reads the journal entries of a segment, in order.
+pub(super) fn journal(
+    database: &Database,
+    number: u64,
+    mut entry: impl FnMut(u64, Effects) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let name = file_name(number);
+    let transaction = database.begin_read().map_err(at(&name))?;
+    let table = transaction.open_table(JOURNAL).map_err(at(&name))?;
+    for row in table.iter().map_err(at(&name))? {
+        let (sequence, bytes) = row.map_err(at(&name))?;
+        let sequence = sequence.value();
+        entry(sequence, Effects::decode(number, sequence, bytes.value())?)?;
+    }
+    Ok(())
+}
+
+/// What to read of one partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadRange {
+    pub(super) partition: TopicPartition,
+    /// First record wanted; the batch that contains it comes whole.
+    pub(super) from: Offset,
+    /// Nothing at or beyond it is returned.
+    pub(super) until: Offset,
+    /// The first batch comes whatever its size, further ones as long as they fit.
+    pub(super) max_bytes: usize,
+}
+
+/// Reads batches of a partition, each one's CRC checked: stretches of one or more batches.
+pub(super) fn read(
+    database: &impl ReadableDatabase,
+    number: u64,
+    range: ReadRange,
+) -> Result<Vec<Bytes>, StorageError> {
+    let mut stretches = Vec::new();
+    let mut budget = range.max_bytes;
+    for_each_chunk(database, number, range, |first_offset, chunk| {
+        let taken = batches_from(&chunk, range.from, budget, stretches.is_empty());
+        let whole = taken.end == chunk.len();
+        let stretch = chunk.slice(taken);
+        if !stretch.is_empty() {
+            let from = first_offset.max(range.from);
+            for batch in checked(number, range.partition, from, stretch.clone()) {
+                batch?;
+            }
+            budget = budget.saturating_sub(stretch.len());
+            stretches.push(stretch);
+        }
+        Ok(whole && budget > 0)
+    })?;
+    Ok(stretches)
+}
+
+/// The first batch of the range that has a record at or after `timestamp`.
+pub(super) fn find_timestamp(
+    database: &impl ReadableDatabase,
+    number: u64,
+    range: ReadRange,
+    timestamp: TimestampMs,
+) -> Result<Option<RecordBatch>, StorageError> {
+    let mut found = None;
+    for_each_chunk(database, number, range, |first_offset, chunk| {
+        for batch in checked(number, range.partition, first_offset, chunk) {
+            let batch = batch?;
+            if batch.last_offset() >= range.from && batch.max_timestamp() >= timestamp {
+                found = Some(batch);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+/// Hands over chunks from the one that contains `range.from`, with the offset of their first
+/// record, until `take` says no.
+fn for_each_chunk(
+    database: &impl ReadableDatabase,
+    number: u64,
+    range: ReadRange,
+    mut take: impl FnMut(Offset, Bytes) -> Result<bool, StorageError>,
+) -> Result<(), StorageError> {
+    let name = file_name(number);
+    let TopicPartition { topic, partition } = range.partition;
+    let topic = topic.to_bytes();
+    let transaction = database.begin_read().map_err(at(&name))?;
+    let table = transaction.open_table(CHUNKS).map_err(at(&name))?;
+    let first = table
+        .range((&topic, partition, 0)..=(&topic, partition, range.from))
+        .map_err(at(&name))?
+        .next_back()
+        .transpose()
+        .map_err(at(&name))?;
+    let first = first.map_or(range.from, |(key, _)| key.value().2);
+    let chunks = table
+        .range((&topic, partition, first)..(&topic, partition, range.until))
+        .map_err(at(&name))?;
+    for chunk in chunks {
+        let (key, value) = chunk.map_err(at(&name))?;
+        // Copied out: a page must not be pinned by what becomes of its bytes.
+        if !take(key.value().2, Bytes::copy_from_slice(value.value()))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The batches of a stretch, each one's CRC checked. `from` names the place in an error.
+fn checked(
+    segment: u64,
+    partition: TopicPartition,
+    from: Offset,
+    stretch: Bytes,
+) -> impl Iterator<Item = Result<RecordBatch, StorageError>> {
+    let mut offset = from;
+    split_batches(stretch).map(move |batch| match batch {
+        Ok(batch) => {
+            offset = batch.next_offset();
+            Ok(batch)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            Err(StorageError::Corrupt { segment, partition, offset, reason })
+        }
+    })
+}

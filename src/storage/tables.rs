@@ -1,0 +1,174 @@
+//! The whole data model: every table of every file, its key, its value, who writes and who deletes.
+//!
+//! Two kinds of file, both redb databases:
+//!
+//! - `segments/<number>.redb`, the log. One is active, the others are sealed and never change.
+//!   The committer writes; a segment is deleted whole.
+//! - `meta.redb`, what the log amounts to: the materialised view of all journals, and the rare
+//!   admin changes, which are written here alone.
+//!
+//! Names, key and value types on disk never change their meaning; a change makes a new
+//! [`FORMAT_VERSION`]. Values said to be "postcard" follow the postcard 1.0 specification.
+
+use redb::TableDefinition;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::types::{
+    Offset, OffsetOwner, PartitionIndex, PipelineName, TimestampMs, TopicId, TopicName,
+    TopicPartition,
+};
+
+/// Version of everything below. A folder of a newer one is refused.
+pub(super) const FORMAT_VERSION: u64 = 1;
+
+/// In every file. Key "version": [`FORMAT_VERSION`] of who made it. Written once.
+pub(super) const FORMAT: TableDefinition<&str, u64> = TableDefinition::new("format");
+
+// Segments.
+
+/// Topic id, partition, offset of the first record -> record batches as the producer sent them
+/// (base offset and leader epoch assigned), one after the other. Gapless within a partition.
+pub(super) const CHUNKS: TableDefinition<(&[u8; 16], i32, i64), &[u8]> =
+    TableDefinition::new("chunks");
+
+/// Commit sequence number -> [`super::Effects`], postcard: all that the group of commits did
+/// beside its chunks. Gapless over all segments.
+pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
+
+// meta.redb.
+
+/// "applied": sequence number of the last journal entry that this file contains.
+/// "next-producer-id": the least id never handed out.
+pub(super) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
+
+/// "cluster-id": the id that clients see, made with the folder. Written once.
+pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
+
+/// Topic name -> [`TopicRow`], postcard. Written and deleted by topic administration.
+pub(super) const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("topics");
+
+/// Topic id, partition -> log start offset, log end offset. A row a partition, made with the
+/// topic, updated from the journal, deleted with the topic.
+pub(super) const PARTITIONS: TableDefinition<(&[u8; 16], i32), (i64, i64)> =
+    TableDefinition::new("partitions");
+
+/// Segment number -> first and last sequence number. A row a sealed segment, written when it is
+/// sealed, deleted with the file.
+pub(super) const SEGMENTS: TableDefinition<u64, (u64, u64)> = TableDefinition::new("segments");
+
+/// Topic id, partition, first offset -> segment number, end offset, bytes, greatest timestamp:
+/// what one sealed segment holds of one partition. Written when the segment is sealed, deleted
+/// with the segment or the topic.
+pub(super) const RUNS: TableDefinition<(&[u8; 16], i32, i64), (u64, i64, u64, i64)> =
+    TableDefinition::new("runs");
+
+/// Topic id, partition, producer id -> [`ProducerState`], postcard. From the journal; deleted
+/// with the topic or when the producer is forgotten.
+pub(super) const PRODUCERS: TableDefinition<(&[u8; 16], i32, i64), &[u8]> =
+    TableDefinition::new("producers");
+
+/// Owner's kind (0 group, 1 pipeline), owner's name, topic id, partition -> [`CommittedOffset`],
+/// postcard. From the journal; deleted with the topic or by the owner.
+pub(super) const OFFSETS: TableDefinition<(u8, &str, &[u8; 16], i32), &[u8]> =
+    TableDefinition::new("offsets");
+
+/// Pipeline, step, source topic id, source partition, key -> value: plugin state, and counters
+/// under the step [`StateKey::PIPELINE`]. From the journal; deleted by a change without a value
+/// or with the source topic.
+pub(super) const STATE: TableDefinition<(&str, u32, &[u8; 16], i32, &[u8]), &[u8]> =
+    TableDefinition::new("state");
+
+/// Deployment name -> bytes of the pipeline layer. Written and deleted by deploying.
+pub(super) const DEPLOYMENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("deployments");
+
+/// SHA-256 -> component. Written with the first deployment that names it.
+pub(super) const COMPONENTS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("components");
+
+/// A topic as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicRow {
+    /// Name, unique.
+    pub name: TopicName,
+    /// Identity.
+    pub id: TopicId,
+    /// Number of partitions; only grows.
+    pub partitions: PartitionIndex,
+    /// Settings that differ from the defaults, by Kafka's names.
+    pub config: BTreeMap<String, String>,
+    /// When it was made.
+    pub created_ms: TimestampMs,
+}
+
+/// A position that a group or a pipeline has committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedOffset {
+    /// The next record to be read.
+    pub offset: Offset,
+    /// Leader epoch of the record before it; -1 for unknown.
+    pub leader_epoch: i32,
+    /// The client's own text.
+    pub metadata: String,
+    /// When it was committed.
+    pub commit_time_ms: TimestampMs,
+}
+
+/// Whose offset, and in which partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OffsetKey {
+    /// Group or pipeline.
+    pub owner: OffsetOwner,
+    /// Partition.
+    pub partition: TopicPartition,
+}
+
+/// A producer in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProducerKey {
+    /// Partition.
+    pub partition: TopicPartition,
+    /// Producer id.
+    pub producer_id: i64,
+}
+
+/// What is remembered of a producer in a partition (KIP-98).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerState {
+    /// Its epoch.
+    pub epoch: i16,
+    /// When it last appended.
+    pub last_append_ms: TimestampMs,
+    /// Its last batches, oldest first, at most [`crate::limits::PRODUCER_BATCHES`].
+    pub batches: Vec<ProducedBatch>,
+}
+
+/// A batch that a producer has appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducedBatch {
+    /// Sequence number of its first record.
+    pub base_sequence: i32,
+    /// Sequence number of its last record.
+    pub last_sequence: i32,
+    /// Offset of its first record.
+    pub base_offset: Offset,
+}
+
+/// Name of a piece of pipeline state: private to one step and one source partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StateKey {
+    /// Pipeline.
+    pub pipeline: PipelineName,
+    /// Index of the step, or [`StateKey::PIPELINE`].
+    pub step: u32,
+    /// The source partition it belongs to.
+    pub source: TopicPartition,
+    /// The key within.
+    pub key: Bytes,
+}
+
+impl StateKey {
+    /// In place of a step's index: the pipeline's own.
+    pub const PIPELINE: u32 = u32::MAX;
+}
