@@ -17,6 +17,12 @@ pub const CONNECTION_PIPELINE_REQUESTS: usize = 8;
 /// Bytes of request frames held for all connections at one time.
 pub const REQUEST_BYTES_IN_FLIGHT: usize = 256 * MIB;
 
+/// Memory that the arrays of one Kafka message take, bytes, beside the frame that they borrow
+/// from: room for 200,000 partitions. A one-byte element costs 32 bytes of memory.
+pub const MESSAGE_ARRAY_BYTES: usize = 16 * MIB;
+/// Record bytes up to this many are copied into a response; more are sent from where they are.
+pub const SEND_COPY_BYTES: usize = 512;
+
 /// Largest record batch accepted, bytes; Kafka's `max.message.bytes`: 1 MiB and a log overhead
 /// of 12 bytes.
 pub const BATCH_BYTES: usize = MIB + 12;

@@ -1,0 +1,170 @@
+//! Kafka's error codes, those that we answer with.
+
+use super::message::{Type, Version, Wire};
+use super::wire::{Fault, Reader, WireError};
+use super::writer::Writer;
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// An error as the protocol numbers it. Which of them a client tries again is the client's
+        /// own table.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+        #[repr(i16)]
+        pub enum ErrorCode {
+            $($(#[$doc])* $name = $code,)*
+        }
+
+        impl ErrorCode {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            fn from_code(code: i16) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// Our fault, or nothing better fits.
+    UnknownServerError = -1,
+    /// No error.
+    #[default]
+    None = 0,
+    /// The offset is outside the log.
+    OffsetOutOfRange = 1,
+    /// A batch whose CRC or framing is wrong.
+    CorruptMessage = 2,
+    /// No topic of that name, or no partition of that index.
+    UnknownTopicOrPartition = 3,
+    /// The topic is just being made; to be tried again.
+    LeaderNotAvailable = 5,
+    /// Another broker leads the partition.
+    NotLeaderOrFollower = 6,
+    /// Not durable within the time that the client gave.
+    RequestTimedOut = 7,
+    /// The batch is larger than `max.message.bytes`.
+    MessageTooLarge = 10,
+    /// The commit's metadata is longer than `offset.metadata.max.bytes`.
+    OffsetMetadataTooLarge = 12,
+    /// The coordinator is reading its groups; to be tried again.
+    CoordinatorLoadInProgress = 14,
+    /// There is no coordinator at the moment; to be tried again.
+    CoordinatorNotAvailable = 15,
+    /// Another broker coordinates the group.
+    NotCoordinator = 16,
+    /// A topic name that Kafka's rule does not allow.
+    InvalidTopicException = 17,
+    /// Acks other than -1, 0 and 1.
+    InvalidRequiredAcks = 21,
+    /// A generation that is not the group's.
+    IllegalGeneration = 22,
+    /// No protocol that all members speak.
+    InconsistentGroupProtocol = 23,
+    /// An empty group id.
+    InvalidGroupId = 24,
+    /// A member that the group does not have.
+    UnknownMemberId = 25,
+    /// A session timeout outside the broker's bounds.
+    InvalidSessionTimeout = 26,
+    /// The group rebalances; the member is to join again.
+    RebalanceInProgress = 27,
+    /// The offsets to commit take too many bytes.
+    InvalidCommitOffsetSize = 28,
+    /// A timestamp that the topic does not accept.
+    InvalidTimestamp = 32,
+    /// A version that we do not speak.
+    UnsupportedVersion = 35,
+    /// A topic of that name exists.
+    TopicAlreadyExists = 36,
+    /// A partition count outside the bounds.
+    InvalidPartitions = 37,
+    /// A replication factor other than one.
+    InvalidReplicationFactor = 38,
+    /// A replica assignment that names another broker.
+    InvalidReplicaAssignment = 39,
+    /// A configuration that does not exist or has a wrong value.
+    InvalidConfig = 40,
+    /// A request that contradicts itself.
+    InvalidRequest = 42,
+    /// Message format before v2.
+    UnsupportedForMessageFormat = 43,
+    /// Not allowed by the broker's policy.
+    PolicyViolation = 44,
+    /// A sequence number with a gap before it.
+    OutOfOrderSequenceNumber = 45,
+    /// A sequence number that is long done with.
+    DuplicateSequenceNumber = 46,
+    /// An epoch that is not the producer's.
+    InvalidProducerEpoch = 47,
+    /// A step that the transaction's state does not allow.
+    InvalidTxnState = 48,
+    /// The client may not use this transactional id.
+    TransactionalIdAuthorizationFailed = 53,
+    /// The disk failed.
+    KafkaStorageError = 56,
+    /// A producer id of which nothing is known.
+    UnknownProducerId = 59,
+    /// A fetch session that does not exist.
+    FetchSessionIdNotFound = 70,
+    /// A fetch session's epoch out of step.
+    InvalidFetchSessionEpoch = 71,
+    /// A leader epoch that is over.
+    FencedLeaderEpoch = 74,
+    /// A leader epoch that has not begun.
+    UnknownLeaderEpoch = 75,
+    /// A compression that the version does not know.
+    UnsupportedCompressionType = 76,
+    /// The offset is not yet known.
+    OffsetNotAvailable = 78,
+    /// The member is to join again with the id that it was given.
+    MemberIdRequired = 79,
+    /// The group is full.
+    GroupMaxSizeReached = 81,
+    /// Another member has this instance id now.
+    FencedInstanceId = 82,
+    /// A record that the topic does not accept.
+    InvalidRecord = 87,
+    /// Offsets of an open transaction are pending.
+    UnstableOffsetCommit = 88,
+    /// A newer producer took over.
+    ProducerFenced = 90,
+    /// No topic of that id.
+    UnknownTopicId = 100,
+    /// Topic ids in a session that began with names, or the other way round.
+    FetchSessionTopicIdError = 106,
+}
+
+impl Wire for ErrorCode {
+    const TYPE: Type = Type::Int16;
+
+    fn min_bytes(version: Version) -> usize {
+        i16::min_bytes(version)
+    }
+
+    fn read(reader: &mut Reader, _: Version) -> Result<Self, WireError> {
+        let code = reader.i16()?;
+        Self::from_code(code).ok_or_else(|| reader.error(Fault::ErrorCode { code }))
+    }
+
+    fn write(&self, writer: &mut Writer, _: Version) -> Result<(), WireError> {
+        writer.i16(*self as i16);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_read_back() {
+        for &code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_code(code as i16), Some(code));
+        }
+        assert_eq!(ErrorCode::from_code(4), None);
+    }
+}

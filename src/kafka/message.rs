@@ -1,0 +1,570 @@
+//! How a message is declared, read and written: the [`message!`] macro over the primitives of
+//! `wire.rs`. The declarations themselves stand beside their handlers, one API family a file, and
+//! are held against Kafka's own schemas by `tests/it/kafka_schema.rs`.
+//!
+//! ```text
+//! message! {
+//!     /// The records of one topic.
+//!     pub struct TopicProduceData {
+//!         name: Str [0..=12, ignorable],                       // versions that have the field
+//!         topic_id: Uuid [13.., ignorable],
+//!         error_message: Option<Str> [8.., nullable],          // null wherever the field is
+//!         rack: Option<Str> [1.., nullable 3..],
+//!         throttle_time_ms: i32 [1.., ignorable, default 0],
+//!         current_leader: LeaderIdAndEpoch [10.., tag 0],      // tagged field (KIP-482)
+//!         partition_data: Vec<PartitionProduceData>,           // every version
+//!     }
+//! }
+//! ```
+//!
+//! A field that a version lacks reads as its default. Writing such a version leaves it out if it is
+//! `ignorable` or has its default value, and is an error otherwise. Absent `default`, numbers are 0,
+//! texts and arrays empty, nullable fields null.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::wire::{Fault, Prefix, Reader, Records, Str, WireError};
+use super::writer::Writer;
+
+/// The version in which a message is read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Its number.
+    pub number: i16,
+    /// Whether it has compact lengths and tagged fields (KIP-482).
+    pub flexible: bool,
+}
+
+/// A range of versions, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// The first.
+    pub min: i16,
+    /// The last; [`i16::MAX`] for an open end.
+    pub max: i16,
+}
+
+impl Versions {
+    /// Every version.
+    pub const ALL: Self = Self { min: 0, max: i16::MAX };
+    /// No version.
+    pub const NONE: Self = Self { min: 1, max: 0 };
+
+    /// Whether `version` is one of them.
+    pub const fn contains(self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+}
+
+/// Type of a field, in the words of Kafka's schemas.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Type {
+    Bool,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Uuid,
+    String,
+    Bytes,
+    Records,
+    Array(&'static Type),
+    Struct(&'static Schema),
+}
+
+/// A structure as declared.
+#[derive(Debug, Clone, Copy)]
+pub struct Schema {
+    /// Its name; Kafka's.
+    pub name: &'static str,
+    /// Its fields, in wire order.
+    pub fields: &'static [Field],
+}
+
+/// A field as declared.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name; Kafka's, in snake case.
+    pub name: &'static str,
+    /// Its type.
+    pub ty: Type,
+    /// The versions that have it.
+    pub versions: Versions,
+    /// The versions in which it may be null.
+    pub nullable: Versions,
+    /// Its tag, if it is a tagged field; it is then one in all its versions.
+    pub tag: Option<u32>,
+    /// Whether versions without it may drop its value.
+    pub ignorable: bool,
+    /// The default as written in the declaration; empty for the type's own.
+    pub default: &'static str,
+}
+
+impl Field {
+    pub(super) const fn new(name: &'static str, ty: Type) -> Self {
+        let (versions, nullable) = (Versions::ALL, Versions::NONE);
+        Self { name, ty, versions, nullable, tag: None, ignorable: false, default: "" }
+    }
+
+    pub(super) const fn versions(self, min: i16, max: i16) -> Self {
+        Self { versions: Versions { min, max }, ..self }
+    }
+
+    pub(super) const fn nullable(self, min: i16, max: i16) -> Self {
+        Self { nullable: Versions { min, max }, ..self }
+    }
+
+    pub(super) const fn tag(self, tag: u32) -> Self {
+        Self { tag: Some(tag), ..self }
+    }
+
+    pub(super) const fn ignorable(self) -> Self {
+        Self { ignorable: true, ..self }
+    }
+
+    pub(super) const fn default(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
+
+    /// Whether it stands among the untagged fields of this version.
+    pub(super) const fn is_plain(&self, version: Version) -> bool {
+        self.tag.is_none() && self.versions.contains(version.number)
+    }
+
+    /// Reads it into `value`, if this version has it as an untagged field.
+    pub(super) fn read<T: Wire>(
+        &self,
+        reader: &mut Reader,
+        version: Version,
+        value: &mut T,
+    ) -> Result<(), WireError> {
+        if self.is_plain(version) {
+            self.read_value(reader, version, value)?;
+        }
+        Ok(())
+    }
+
+    /// Reads it into `value`, if this version has it under `tag`.
+    pub(super) fn read_tagged<T: Wire>(
+        &self,
+        tag: u32,
+        reader: &mut Reader,
+        version: Version,
+        value: &mut T,
+    ) -> Result<bool, WireError> {
+        if self.tag != Some(tag) || !self.versions.contains(version.number) {
+            return Ok(false);
+        }
+        self.read_value(reader, version, value)?;
+        Ok(true)
+    }
+
+    fn read_value<T: Wire>(
+        &self,
+        reader: &mut Reader,
+        version: Version,
+        value: &mut T,
+    ) -> Result<(), WireError> {
+        *value = T::read(reader, version).map_err(|error| error.within(self.name))?;
+        if value.is_null() && !self.nullable.contains(version.number) {
+            let fault = Fault::Null { version: version.number };
+            return Err(reader.error(fault).within(self.name));
+        }
+        Ok(())
+    }
+
+    /// Writes it, if this version has it as an untagged field.
+    pub(super) fn write<T: Wire>(
+        &self,
+        writer: &mut Writer,
+        version: Version,
+        value: &T,
+        default: impl FnOnce() -> T,
+    ) -> Result<(), WireError> {
+        let number = version.number;
+        if !self.versions.contains(number) {
+            if self.ignorable || *value == default() {
+                return Ok(());
+            }
+            let fault = Fault::NoSuchField { version: number };
+            return Err(writer.error(fault).within(self.name));
+        }
+        if self.tag.is_some() {
+            return Ok(());
+        }
+        if value.is_null() && !self.nullable.contains(number) {
+            return Err(writer.error(Fault::Null { version: number }).within(self.name));
+        }
+        value.write(writer, version).map_err(|error| error.within(self.name))
+    }
+
+    /// Adds it to `tagged`, if this version has it as a tagged field and it is not the default.
+    pub(super) fn write_tagged<T: Wire>(
+        &self,
+        tagged: &mut Vec<(u32, Writer)>,
+        version: Version,
+        value: &T,
+        default: impl FnOnce() -> T,
+    ) -> Result<(), WireError> {
+        let Some(tag) = self.tag else { return Ok(()) };
+        if self.versions.contains(version.number) && *value != default() {
+            let mut content = Writer::default();
+            value.write(&mut content, version).map_err(|error| error.within(self.name))?;
+            tagged.push((tag, content));
+        }
+        Ok(())
+    }
+}
+
+/// A value that can stand in a message.
+pub trait Wire: Sized + PartialEq {
+    /// Its type in Kafka's words.
+    const TYPE: Type;
+
+    /// Fewest bytes it takes.
+    fn min_bytes(version: Version) -> usize;
+
+    /// Takes it from the message.
+    fn read(reader: &mut Reader, version: Version) -> Result<Self, WireError>;
+
+    /// Adds it to the message.
+    fn write(&self, writer: &mut Writer, version: Version) -> Result<(), WireError>;
+
+    /// Whether it is null.
+    fn is_null(&self) -> bool {
+        false
+    }
+}
+
+/// A value that can be null.
+pub trait Nullable: Wire {
+    /// Takes it from the message; none for null.
+    fn read_nullable(reader: &mut Reader, version: Version) -> Result<Option<Self>, WireError>;
+
+    /// Adds it to the message; none for null.
+    fn write_nullable(
+        value: Option<&Self>,
+        writer: &mut Writer,
+        version: Version,
+    ) -> Result<(), WireError>;
+}
+
+impl<T: Nullable> Wire for Option<T> {
+    const TYPE: Type = T::TYPE;
+
+    fn min_bytes(version: Version) -> usize {
+        T::min_bytes(version)
+    }
+
+    fn read(reader: &mut Reader, version: Version) -> Result<Self, WireError> {
+        T::read_nullable(reader, version)
+    }
+
+    fn write(&self, writer: &mut Writer, version: Version) -> Result<(), WireError> {
+        T::write_nullable(self.as_ref(), writer, version)
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_none()
+    }
+}
+
+macro_rules! fixed {
+    ($($rust:ty => $kafka:ident, $method:ident;)*) => {$(
+        impl Wire for $rust {
+            const TYPE: Type = Type::$kafka;
+
+            fn min_bytes(_: Version) -> usize {
+                size_of::<Self>()
+            }
+
+            fn read(reader: &mut Reader, _: Version) -> Result<Self, WireError> {
+                reader.$method()
+            }
+
+            fn write(&self, writer: &mut Writer, _: Version) -> Result<(), WireError> {
+                writer.$method(*self);
+                Ok(())
+            }
+        }
+    )*};
+}
+
+fixed! {
+    bool => Bool, bool;
+    i8 => Int8, i8;
+    i16 => Int16, i16;
+    i32 => Int32, i32;
+    i64 => Int64, i64;
+    Uuid => Uuid, uuid;
+}
+
+/// The `read` and `write` of a value that can be null, where it must not be.
+macro_rules! not_null {
+    () => {
+        fn read(reader: &mut Reader, version: Version) -> Result<Self, WireError> {
+            let value = Self::read_nullable(reader, version)?;
+            value.ok_or_else(|| reader.error(Fault::Null { version: version.number }))
+        }
+
+        fn write(&self, writer: &mut Writer, version: Version) -> Result<(), WireError> {
+            Self::write_nullable(Some(self), writer, version)
+        }
+    };
+}
+
+impl Wire for Str {
+    const TYPE: Type = Type::String;
+
+    fn min_bytes(version: Version) -> usize {
+        if version.flexible { 1 } else { 2 }
+    }
+
+    not_null!();
+}
+
+impl Nullable for Str {
+    fn read_nullable(reader: &mut Reader, version: Version) -> Result<Option<Self>, WireError> {
+        reader.string(version.flexible)
+    }
+
+    fn write_nullable(
+        value: Option<&Self>,
+        writer: &mut Writer,
+        version: Version,
+    ) -> Result<(), WireError> {
+        writer.string(version.flexible, value)
+    }
+}
+
+impl Wire for Bytes {
+    const TYPE: Type = Type::Bytes;
+
+    fn min_bytes(version: Version) -> usize {
+        if version.flexible { 1 } else { 4 }
+    }
+
+    not_null!();
+}
+
+impl Nullable for Bytes {
+    fn read_nullable(reader: &mut Reader, version: Version) -> Result<Option<Self>, WireError> {
+        reader.bytes(version.flexible)
+    }
+
+    fn write_nullable(
+        value: Option<&Self>,
+        writer: &mut Writer,
+        version: Version,
+    ) -> Result<(), WireError> {
+        writer.bytes(version.flexible, value)
+    }
+}
+
+impl Wire for Records {
+    const TYPE: Type = Type::Records;
+
+    fn min_bytes(version: Version) -> usize {
+        Bytes::min_bytes(version)
+    }
+
+    not_null!();
+}
+
+impl Nullable for Records {
+    fn read_nullable(reader: &mut Reader, version: Version) -> Result<Option<Self>, WireError> {
+        Ok(reader.bytes(version.flexible)?.map(Self::from))
+    }
+
+    fn write_nullable(
+        value: Option<&Self>,
+        writer: &mut Writer,
+        version: Version,
+    ) -> Result<(), WireError> {
+        writer.records(version.flexible, value)
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    const TYPE: Type = Type::Array(&T::TYPE);
+
+    fn min_bytes(version: Version) -> usize {
+        if version.flexible { 1 } else { 4 }
+    }
+
+    not_null!();
+}
+
+impl<T: Wire> Nullable for Vec<T> {
+    fn read_nullable(reader: &mut Reader, version: Version) -> Result<Option<Self>, WireError> {
+        let min_bytes = T::min_bytes(version);
+        let Some(count) = reader.count(version.flexible, min_bytes, size_of::<T>())? else {
+            return Ok(None);
+        };
+        let mut elements = Vec::with_capacity(count);
+        for index in 0..count {
+            let element = T::read(reader, version).map_err(|error| error.at_index(index))?;
+            elements.push(element);
+        }
+        Ok(Some(elements))
+    }
+
+    fn write_nullable(
+        value: Option<&Self>,
+        writer: &mut Writer,
+        version: Version,
+    ) -> Result<(), WireError> {
+        writer.length(version.flexible, Prefix::Int, value.map(Vec::len))?;
+        for (index, element) in value.into_iter().flatten().enumerate() {
+            element.write(writer, version).map_err(|error| error.at_index(index))?;
+        }
+        Ok(())
+    }
+}
+
+/// Declares structures; see the module's comment.
+macro_rules! message {
+    ($(
+        $(#[$attribute:meta])*
+        pub struct $name:ident {
+            $( $(#[$field_attribute:meta])* $field:ident: $ty:ty $([$($spec:tt)*])?, )*
+        }
+    )*) => {$(
+        $(#[$attribute])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name {
+            $(
+                $(#[$field_attribute])*
+                #[doc = $crate::kafka::message::versions_doc!($($($spec)*)?)]
+                pub $field: $ty,
+            )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $crate::kafka::message::default!($($($spec)*)?),)* }
+            }
+        }
+
+        impl $name {
+            /// The structure as declared.
+            pub const SCHEMA: $crate::kafka::message::Schema = $crate::kafka::message::Schema {
+                name: stringify!($name),
+                fields: &[$($crate::kafka::message::field!($field: $ty, $($($spec)*)?),)*],
+            };
+        }
+
+        impl $crate::kafka::message::Wire for $name {
+            const TYPE: $crate::kafka::message::Type =
+                $crate::kafka::message::Type::Struct(&Self::SCHEMA);
+
+            fn min_bytes(version: $crate::kafka::message::Version) -> usize {
+                let mut bytes = usize::from(version.flexible);
+                $(
+                    let field = const {
+                        $crate::kafka::message::field!($field: $ty, $($($spec)*)?)
+                    };
+                    if field.is_plain(version) {
+                        bytes += <$ty as $crate::kafka::message::Wire>::min_bytes(version);
+                    }
+                )*
+                bytes
+            }
+
+            fn read(
+                reader: &mut $crate::kafka::wire::Reader,
+                version: $crate::kafka::message::Version,
+            ) -> Result<Self, $crate::kafka::wire::WireError> {
+                let mut value = Self::default();
+                $(
+                    const { $crate::kafka::message::field!($field: $ty, $($($spec)*)?) }
+                        .read(reader, version, &mut value.$field)?;
+                )*
+                if version.flexible {
+                    reader.tagged_fields(|_reader, _tag| {
+                        Ok(false $(
+                            || const { $crate::kafka::message::field!($field: $ty, $($($spec)*)?) }
+                                .read_tagged(_tag, _reader, version, &mut value.$field)?
+                        )*)
+                    })?;
+                }
+                Ok(value)
+            }
+
+            fn write(
+                &self,
+                writer: &mut $crate::kafka::writer::Writer,
+                version: $crate::kafka::message::Version,
+            ) -> Result<(), $crate::kafka::wire::WireError> {
+                let mut tagged = Vec::new();
+                $(
+                    let field = const {
+                        $crate::kafka::message::field!($field: $ty, $($($spec)*)?)
+                    };
+                    let default = || $crate::kafka::message::default!($($($spec)*)?);
+                    field.write(writer, version, &self.$field, default)?;
+                    field.write_tagged(&mut tagged, version, &self.$field, default)?;
+                )*
+                if version.flexible {
+                    writer.tagged_fields(tagged)?;
+                }
+                Ok(())
+            }
+        }
+    )*};
+}
+
+/// The [`Field`] of one line of a declaration.
+macro_rules! field {
+    (@ $field:expr $(,)?) => { $field };
+    (@ $field:expr, nullable $min:literal..=$max:literal $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.nullable($min, $max) $($rest)*)
+    };
+    (@ $field:expr, nullable $min:literal.. $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.nullable($min, i16::MAX) $($rest)*)
+    };
+    (@ $field:expr, nullable $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.nullable(0, i16::MAX) $($rest)*)
+    };
+    (@ $field:expr, ignorable $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.ignorable() $($rest)*)
+    };
+    (@ $field:expr, tag $tag:literal $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.tag($tag) $($rest)*)
+    };
+    (@ $field:expr, default $default:literal $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.default(stringify!($default)) $($rest)*)
+    };
+    (@ $field:expr, $min:literal..=$max:literal $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.versions($min, $max) $($rest)*)
+    };
+    (@ $field:expr, $min:literal.. $($rest:tt)*) => {
+        $crate::kafka::message::field!(@ $field.versions($min, i16::MAX) $($rest)*)
+    };
+    ($name:ident: $ty:ty, $($spec:tt)*) => {
+        $crate::kafka::message::field!(
+            @ $crate::kafka::message::Field::new(
+                stringify!($name),
+                <$ty as $crate::kafka::message::Wire>::TYPE,
+            ),
+            $($spec)*
+        )
+    };
+}
+
+/// What the documentation says about one line of a declaration.
+macro_rules! versions_doc {
+    () => { "\n\nIn every version." };
+    ($($spec:tt)*) => { concat!("\n\nVersions: `", stringify!($($spec)*), "`.") };
+}
+
+/// The default value of one line of a declaration.
+macro_rules! default {
+    () => { Default::default() };
+    (default $default:literal $($rest:tt)*) => { $default };
+    ($other:tt $($rest:tt)*) => { $crate::kafka::message::default!($($rest)*) };
+}
+
+pub(super) use {default, field, message, versions_doc};

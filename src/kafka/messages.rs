@@ -1,0 +1,52 @@
+//! The protocol's messages in the open, for whoever speaks Kafka as a client: our own tests above
+//! all. Reading and writing go through [`Message`]; whole frames through [`encode_request`],
+//! [`decode_response`] and their counterparts.
+
+pub use super::api::{ApiKey, Message, Request};
+pub use super::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+pub use super::configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+pub use super::errors::ErrorCode;
+pub use super::fetch::{
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, ForgottenTopic, PartitionData, ReplicaState, SnapshotId,
+};
+pub use super::groups::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
+    JoinGroupResponseMember, LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse,
+    SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
+};
+pub use super::header::{RequestHeader, decode_response, encode_request, encode_response};
+pub use super::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopic, ListOffsetsTopicResponse,
+};
+pub use super::message::{Field, Nullable, Schema, Type, Version, Versions, Wire};
+pub use super::metadata::{
+    LeaderIdAndEpoch, MetadataRequest, MetadataRequestTopic, MetadataResponse,
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic, NodeEndpoint,
+};
+pub use super::offsets::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+pub use super::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
+};
+pub use super::producers::{InitProducerIdRequest, InitProducerIdResponse};
+pub use super::topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
+    CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse, DeletableTopicResult,
+    DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+pub use super::wire::{Fault, Reader, Records, Str, WireError};
+pub use super::writer::{Segments, Writer};
