@@ -1,1 +1,20 @@
-//! (under construction)
+//! The record batch, Kafka's v2 format: view, validate, build, compress. It is the wire format and
+//! the storage format at once, so a batch's bytes pass through the broker as the producer sent
+//! them.
+//!
+//! Plain data: no I/O, no clock, no Kafka error codes. Formats 0 and 1 are refused (KIP-724).
+
+mod batch;
+mod builder;
+mod compression;
+mod error;
+mod partitioner;
+#[allow(clippy::module_inception)]
+mod record;
+
+pub use batch::{RecordBatch, Records, TimestampType, split_batches};
+pub use builder::BatchBuilder;
+pub use compression::Compression;
+pub use error::{BatchError, RecordProblem};
+pub use partitioner::partition_for_key;
+pub use record::{Header, Record};

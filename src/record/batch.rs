@@ -1,0 +1,454 @@
+//! A view of one record batch v2 (KIP-98; Kafka's protocol guide, "Record Batch"), over the bytes
+//! as they came. It never rewrites them: only base offset and leader epoch change on append, and
+//! these lie outside the checksum.
+//!
+//! | at | field | type |
+//! |---|---|---|
+//! | 0 | base offset | i64 |
+//! | 8 | batch length, from here to the end | i32 |
+//! | 12 | partition leader epoch | i32 |
+//! | 16 | magic | i8 |
+//! | 17 | CRC-32C of all that follows | u32 |
+//! | 21 | attributes: codec 0–2, timestamp type 3, transactional 4, control 5 | i16 |
+//! | 23 | last offset delta | i32 |
+//! | 27, 35 | base timestamp, max timestamp | i64 |
+//! | 43, 51 | producer id, producer epoch | i64, i16 |
+//! | 53 | base sequence | i32 |
+//! | 57 | record count | i32 |
+//! | 61 | records | |
+
+use std::fmt;
+use std::iter::FusedIterator;
+
+use bytes::{Buf, Bytes};
+
+use super::compression::Compression;
+use super::error::{BatchError, RecordProblem};
+use super::record::{Header, RawRecord, Record, read_record};
+use crate::limits::{BATCH_BYTES, BATCH_RECORDS};
+use crate::types::{Offset, ProducerId, TimestampMs};
+
+pub(super) const HEADER_BYTES: usize = 61;
+/// Where the checksum's range begins.
+pub(super) const ATTRIBUTES_AT: usize = 21;
+pub(super) const MAGIC: i8 = 2;
+/// Base offset and length itself, which the length does not count.
+const LENGTH_END: usize = 12;
+const EPOCH_END: usize = 16;
+
+const CODEC_MASK: i16 = 0x07;
+const LOG_APPEND_TIME_BIT: i16 = 0x08;
+const TRANSACTIONAL_BIT: i16 = 0x10;
+const CONTROL_BIT: i16 = 0x20;
+
+/// Who set the timestamps of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer, for each record.
+    CreateTime,
+    /// The broker: the batch's max timestamp is that of all its records.
+    LogAppendTime,
+}
+
+/// One batch. That it exists proves size, length, format, checksum and the sanity of its header;
+/// not that its records decode, which [`RecordBatch::validate`] does. Cloning shares the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RecordBatch {
+    bytes: Bytes,
+    fields: Fields,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fields {
+    base_offset: Offset,
+    leader_epoch: i32,
+    crc: u32,
+    attributes: i16,
+    compression: Compression,
+    last_offset_delta: i32,
+    base_timestamp: TimestampMs,
+    max_timestamp: TimestampMs,
+    producer: ProducerId,
+    base_sequence: i32,
+    record_count: i32,
+}
+
+impl RecordBatch {
+    /// Takes `bytes` as exactly one batch. One pass over them, no copy.
+    pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
+        Self::check_size(bytes.len())?;
+        // The format first: older ones have shorter headers.
+        let magic = bytes.get(EPOCH_END).map(|magic| magic.cast_signed());
+        if let Some(magic) = magic.filter(|magic| *magic != MAGIC) {
+            return Err(BatchError::UnsupportedMagic { magic });
+        }
+        let actual = bytes.len();
+        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(BatchError::Length { claimed: HEADER_BYTES as i64, actual });
+        };
+        let claimed = batch_bytes(header);
+        if claimed != actual as i64 {
+            return Err(BatchError::Length { claimed, actual });
+        }
+        let computed = crc32c::crc32c(bytes.get(ATTRIBUTES_AT..).unwrap_or_default());
+        let fields = Fields::read(header, computed)?;
+        Ok(Self { bytes, fields })
+    }
+
+    pub(super) fn check_size(found: usize) -> Result<(), BatchError> {
+        if found > BATCH_BYTES {
+            return Err(BatchError::TooLarge {
+                what: "batch in bytes",
+                limit: "BATCH_BYTES",
+                found,
+                max: BATCH_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    /// Offset of the first record; what the producer wrote there until the batch is appended.
+    pub fn base_offset(&self) -> Offset {
+        self.fields.base_offset
+    }
+
+    /// Offset of the last record.
+    pub fn last_offset(&self) -> Offset {
+        self.fields.base_offset + Offset::from(self.fields.last_offset_delta)
+    }
+
+    /// Offset after the last record.
+    pub fn next_offset(&self) -> Offset {
+        self.last_offset() + 1
+    }
+
+    /// Records by the header; true once validated.
+    pub fn record_count(&self) -> i32 {
+        self.fields.record_count
+    }
+
+    /// Whose batch it is; [`ProducerId::NONE`] without idempotence.
+    pub fn producer(&self) -> ProducerId {
+        self.fields.producer
+    }
+
+    /// Sequence number of the first record; -1 for none.
+    pub fn base_sequence(&self) -> i32 {
+        self.fields.base_sequence
+    }
+
+    /// Sequence number of the last record; after `i32::MAX` comes 0. -1 for none.
+    pub fn last_sequence(&self) -> i32 {
+        if self.fields.base_sequence < 0 {
+            return self.fields.base_sequence;
+        }
+        self.fields.base_sequence.wrapping_add(self.fields.last_offset_delta) & i32::MAX
+    }
+
+    /// What the records' timestamps are counted from.
+    pub fn base_timestamp(&self) -> TimestampMs {
+        self.fields.base_timestamp
+    }
+
+    /// The largest timestamp, as the producer says.
+    pub fn max_timestamp(&self) -> TimestampMs {
+        self.fields.max_timestamp
+    }
+
+    /// Who set the timestamps.
+    pub fn timestamp_type(&self) -> TimestampType {
+        match self.has(LOG_APPEND_TIME_BIT) {
+            true => TimestampType::LogAppendTime,
+            false => TimestampType::CreateTime,
+        }
+    }
+
+    /// Codec of the records.
+    pub fn compression(&self) -> Compression {
+        self.fields.compression
+    }
+
+    /// Whether it belongs to a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.has(TRANSACTIONAL_BIT)
+    }
+
+    /// Whether it is a transaction's marker and not data.
+    pub fn is_control(&self) -> bool {
+        self.has(CONTROL_BIT)
+    }
+
+    /// Epoch of the leader that appended it; anything until then.
+    pub fn leader_epoch(&self) -> i32 {
+        self.fields.leader_epoch
+    }
+
+    /// CRC-32C of what neither base offset nor leader epoch touch; it held when parsed.
+    pub fn crc(&self) -> u32 {
+        self.fields.crc
+    }
+
+    /// The whole batch.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Bytes of the whole batch.
+    #[expect(clippy::len_without_is_empty, reason = "a batch has at least its header")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Checks what Kafka checks of a produced batch: data and not control, as many records as
+    /// offsets, a sequence number if it has a producer, every record decodable with the next offset
+    /// delta. Decompresses, within [`crate::limits::BATCH_DECOMPRESSED_BYTES`].
+    pub fn validate(&self) -> Result<(), BatchError> {
+        let Fields { last_offset_delta, record_count: count, .. } = self.fields;
+        if self.is_control() {
+            return Err(BatchError::Control);
+        }
+        if self.timestamp_type() == TimestampType::LogAppendTime {
+            return Err(BatchError::LogAppendTime);
+        }
+        if count == 0 {
+            return Err(BatchError::Empty);
+        }
+        let offsets = i64::from(last_offset_delta) + 1;
+        if offsets != i64::from(count) {
+            return Err(BatchError::Count { count, offsets });
+        }
+        if self.fields.producer.id >= 0 && self.fields.base_sequence < 0 {
+            let value = i64::from(self.fields.base_sequence);
+            return Err(BatchError::Field { field: "base sequence", value });
+        }
+        let mut walk = Walk::new(self)?;
+        // Each delta is above the one before and none above the last: with as many records as
+        // offsets, each is its record's index.
+        while walk.next(|_, _| {}).transpose()?.is_some() {}
+        walk.finish()
+    }
+
+    /// The records, with their offsets. They are slices of the batch, or of one buffer if it is
+    /// compressed. The iterator ends after its first error.
+    pub fn records(&self) -> Result<Records, BatchError> {
+        Ok(Records { walk: Walk::new(self)?, done: false })
+    }
+
+    /// Appends the batch to `out` as appended at `base_offset` under `leader_epoch`; all else is
+    /// byte for byte as it came.
+    pub fn write_assigned(&self, out: &mut Vec<u8>, base_offset: Offset, leader_epoch: i32) {
+        out.reserve(self.bytes.len());
+        out.extend_from_slice(&base_offset.to_be_bytes());
+        out.extend_from_slice(&self.bytes[8..LENGTH_END]);
+        out.extend_from_slice(&leader_epoch.to_be_bytes());
+        out.extend_from_slice(&self.bytes[EPOCH_END..]);
+    }
+
+    fn has(&self, bit: i16) -> bool {
+        self.fields.attributes & bit != 0
+    }
+}
+
+impl fmt::Debug for RecordBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.bytes.len();
+        f.debug_struct("RecordBatch").field("bytes", &bytes).field("fields", &self.fields).finish()
+    }
+}
+
+impl Fields {
+    fn read(header: &[u8; HEADER_BYTES], computed: u32) -> Result<Self, BatchError> {
+        let mut header = header.as_slice();
+        let base_offset = header.get_i64();
+        header.advance(4);
+        let leader_epoch = header.get_i32();
+        header.advance(1);
+        let crc = header.get_u32();
+        if crc != computed {
+            return Err(BatchError::Corrupt { stored: crc, computed });
+        }
+        let attributes = header.get_i16();
+        let fields = Self {
+            base_offset,
+            leader_epoch,
+            crc,
+            attributes,
+            compression: Compression::from_id((attributes & CODEC_MASK) as u8)?,
+            last_offset_delta: header.get_i32(),
+            base_timestamp: header.get_i64(),
+            max_timestamp: header.get_i64(),
+            producer: ProducerId { id: header.get_i64(), epoch: header.get_i16() },
+            base_sequence: header.get_i32(),
+            record_count: header.get_i32(),
+        };
+        fields.check()?;
+        Ok(fields)
+    }
+
+    /// What the arithmetic on offsets and the walk over the records rely on.
+    fn check(&self) -> Result<(), BatchError> {
+        let refuse = |field, value| Err(BatchError::Field { field, value });
+        if self.last_offset_delta < 0 {
+            return refuse("last offset delta", i64::from(self.last_offset_delta));
+        }
+        // The next offset must be one too.
+        if !(0..i64::MAX - i64::from(i32::MAX)).contains(&self.base_offset) {
+            return refuse("base offset", self.base_offset);
+        }
+        let Ok(found) = usize::try_from(self.record_count) else {
+            return refuse("record count", i64::from(self.record_count));
+        };
+        if found > BATCH_RECORDS {
+            return Err(BatchError::TooLarge {
+                what: "number of records in the batch",
+                limit: "BATCH_RECORDS",
+                found,
+                max: BATCH_RECORDS,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the whole batch by its header.
+fn batch_bytes(header: &[u8; HEADER_BYTES]) -> i64 {
+    i64::from((&header[8..]).get_i32()) + LENGTH_END as i64
+}
+
+/// Goes over a batch's records and holds them against its header.
+#[derive(Debug, Clone)]
+struct Walk {
+    fields: Fields,
+    /// The records, not compressed.
+    payload: Bytes,
+    at: usize,
+    /// Records read.
+    index: i32,
+    /// Least offset delta that the next record may have.
+    least_delta: i64,
+}
+
+impl Walk {
+    fn new(batch: &RecordBatch) -> Result<Self, BatchError> {
+        let payload = batch.fields.compression.decompress(batch.bytes.slice(HEADER_BYTES..))?;
+        Ok(Self { fields: batch.fields, payload, at: 0, index: 0, least_delta: 0 })
+    }
+
+    /// The next record's places in the payload and its timestamp.
+    #[inline]
+    fn next(
+        &mut self,
+        on_header: impl FnMut(std::ops::Range<usize>, Option<std::ops::Range<usize>>),
+    ) -> Option<Result<(RawRecord, TimestampMs), BatchError>> {
+        if self.index == self.fields.record_count {
+            return None;
+        }
+        let index = self.index;
+        let result = self.step(on_header);
+        self.index += 1;
+        Some(result.map_err(|problem| BatchError::Record { index, problem }))
+    }
+
+    #[inline]
+    fn step(
+        &mut self,
+        on_header: impl FnMut(std::ops::Range<usize>, Option<std::ops::Range<usize>>),
+    ) -> Result<(RawRecord, TimestampMs), RecordProblem> {
+        let (raw, end) = read_record(&self.payload, self.at, on_header)?;
+        let (delta, most) = (raw.offset_delta, self.fields.last_offset_delta);
+        let least = self.least_delta;
+        if i64::from(delta) < least || delta > most {
+            return Err(RecordProblem::OffsetDelta { delta, least, most });
+        }
+        let created = self.fields.base_timestamp.checked_add(raw.timestamp_delta);
+        let timestamp = match self.fields.attributes & LOG_APPEND_TIME_BIT {
+            0 => created.ok_or(RecordProblem::Timestamp)?,
+            _ => self.fields.max_timestamp,
+        };
+        self.at = end;
+        self.least_delta = i64::from(delta) + 1;
+        Ok((raw, timestamp))
+    }
+
+    /// After the last record nothing may follow.
+    fn finish(&self) -> Result<(), BatchError> {
+        match self.payload.len() - self.at {
+            0 => Ok(()),
+            bytes => Err(BatchError::TrailingBytes { bytes, count: self.fields.record_count }),
+        }
+    }
+}
+
+/// Iterator over a batch's records; see [`RecordBatch::records`]. It owns what it reads.
+#[derive(Debug, Clone)]
+pub struct Records {
+    walk: Walk,
+    done: bool,
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let payload = self.walk.payload.clone();
+        let mut headers = Vec::new();
+        let next = self.walk.next(|key, value| {
+            let value = value.map(|value| payload.slice(value));
+            headers.push(Header { key: payload.slice(key), value });
+        });
+        let item = match next {
+            None => self.walk.finish().err().map(Err),
+            Some(result) => Some(result.map(|(raw, timestamp)| Record {
+                offset: self.walk.fields.base_offset + Offset::from(raw.offset_delta),
+                timestamp,
+                key: raw.key.map(|key| payload.slice(key)),
+                value: raw.value.map(|value| payload.slice(value)),
+                headers,
+            })),
+        };
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        if self.done {
+            return (0, Some(0));
+        }
+        // One more for the error that may end it.
+        let left = (self.walk.fields.record_count - self.walk.index) as usize;
+        (0, Some(left + 1))
+    }
+}
+
+impl FusedIterator for Records {}
+
+/// The batches that stand one after the other in `bytes`, without copying them. The iterator ends
+/// after its first error; a batch cut off at the end is one.
+pub fn split_batches(bytes: Bytes) -> impl Iterator<Item = Result<RecordBatch, BatchError>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let batch = split_first(&mut rest).and_then(RecordBatch::parse);
+        if batch.is_err() {
+            rest.clear();
+        }
+        Some(batch)
+    })
+}
+
+fn split_first(rest: &mut Bytes) -> Result<Bytes, BatchError> {
+    let actual = rest.len();
+    let Some(length) = rest.get(8..LENGTH_END).and_then(|length| length.first_chunk::<4>()) else {
+        return Err(BatchError::Length { claimed: HEADER_BYTES as i64, actual });
+    };
+    let claimed = i64::from(i32::from_be_bytes(*length)) + LENGTH_END as i64;
+    match usize::try_from(claimed) {
+        Ok(size) if size >= LENGTH_END && size <= actual => Ok(rest.split_to(size)),
+        _ => Err(BatchError::Length { claimed, actual }),
+    }
+}

@@ -1,0 +1,201 @@
+//! Writing a batch: what pipelines and the HTTP API produce.
+
+use super::batch::{ATTRIBUTES_AT, HEADER_BYTES, MAGIC, RecordBatch};
+use super::compression::Compression;
+use super::error::{BatchError, RecordProblem};
+use super::record::{Header, put_varint, varint_len};
+use crate::limits::{BATCH_DECOMPRESSED_BYTES, BATCH_RECORDS, RECORD_HEADERS};
+use crate::types::{ProducerId, TimestampMs};
+
+/// Collects records and makes one batch of them, with base offset 0 and leader epoch 0.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    compression: Compression,
+    producer: ProducerId,
+    base_sequence: i32,
+    base_timestamp: TimestampMs,
+    max_timestamp: TimestampMs,
+    count: i32,
+    /// Room for the batch's header, then the records, not compressed.
+    buffer: Vec<u8>,
+}
+
+impl BatchBuilder {
+    /// An empty batch, of no producer.
+    pub fn new(compression: Compression) -> Self {
+        Self {
+            compression,
+            producer: ProducerId::NONE,
+            base_sequence: -1,
+            base_timestamp: -1,
+            max_timestamp: -1,
+            count: 0,
+            buffer: vec![0; HEADER_BYTES],
+        }
+    }
+
+    /// Sets whose batch it is, and the sequence number of its first record (KIP-98).
+    pub fn producer(&mut self, producer: ProducerId, base_sequence: i32) {
+        self.producer = producer;
+        self.base_sequence = base_sequence;
+    }
+
+    /// Adds a record, or leaves the batch as it was: an error when the batch or the record passes
+    /// a limit, or when the timestamp is too far from the first record's.
+    pub fn push(
+        &mut self,
+        timestamp: TimestampMs,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header],
+    ) -> Result<(), BatchError> {
+        let index = self.count;
+        let first = if index == 0 { timestamp } else { self.base_timestamp };
+        let timestamp_delta = timestamp
+            .checked_sub(first)
+            .ok_or(BatchError::Record { index, problem: RecordProblem::Timestamp })?;
+        let length = self.check(timestamp_delta, key, value, headers)?;
+
+        let out = &mut self.buffer;
+        out.reserve(length + 5);
+        put_varint(out, length as i64);
+        out.push(0);
+        put_varint(out, timestamp_delta);
+        put_varint(out, i64::from(index));
+        put_nullable(out, key);
+        put_nullable(out, value);
+        put_varint(out, headers.len() as i64);
+        for header in headers {
+            put_nullable(out, Some(&header.key));
+            put_nullable(out, header.value.as_deref());
+        }
+
+        self.base_timestamp = first;
+        self.max_timestamp = if index == 0 { timestamp } else { self.max_timestamp.max(timestamp) };
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Bytes so far, not compressed, with the batch's header.
+    pub fn size_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Records so far.
+    pub fn record_count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether no record was added.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The batch: an error when it is empty or, compressed, larger than
+    /// [`crate::limits::BATCH_BYTES`].
+    pub fn build(self) -> Result<RecordBatch, BatchError> {
+        if self.is_empty() {
+            return Err(BatchError::Empty);
+        }
+        let header = self.header();
+        let mut bytes = match self.compression {
+            Compression::None => self.buffer,
+            codec => {
+                let (_, records) = self.buffer.split_at(HEADER_BYTES);
+                let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len() / 2);
+                bytes.resize(HEADER_BYTES, 0);
+                codec.compress(records, &mut bytes)?;
+                bytes
+            }
+        };
+        RecordBatch::check_size(bytes.len())?;
+        seal(&mut bytes, header);
+        RecordBatch::parse(bytes.into())
+    }
+
+    /// The header's fields behind the checksum.
+    fn header(&self) -> [u8; HEADER_BYTES - ATTRIBUTES_AT] {
+        let mut fields = [0; HEADER_BYTES - ATTRIBUTES_AT];
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            fields[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        put(&self.compression.id().to_be_bytes());
+        put(&(self.count - 1).to_be_bytes());
+        put(&self.base_timestamp.to_be_bytes());
+        put(&self.max_timestamp.to_be_bytes());
+        put(&self.producer.id.to_be_bytes());
+        put(&self.producer.epoch.to_be_bytes());
+        put(&self.base_sequence.to_be_bytes());
+        put(&self.count.to_be_bytes());
+        fields
+    }
+
+    /// The length of the record, if nothing in it passes a limit.
+    fn check(
+        &self,
+        timestamp_delta: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header],
+    ) -> Result<usize, BatchError> {
+        let index = self.count;
+        let refuse = |problem| BatchError::Record { index, problem };
+        if self.record_count() >= BATCH_RECORDS {
+            return Err(BatchError::TooLarge {
+                what: "number of records in the batch",
+                limit: "BATCH_RECORDS",
+                found: BATCH_RECORDS + 1,
+                max: BATCH_RECORDS,
+            });
+        }
+        if headers.len() > RECORD_HEADERS {
+            let (found, max) = (headers.len(), RECORD_HEADERS);
+            return Err(refuse(RecordProblem::Headers { found, max }));
+        }
+        let mut length = 1
+            + varint_len(timestamp_delta)
+            + varint_len(i64::from(index))
+            + varint_len(headers.len() as i64);
+        length += nullable_len(key) + nullable_len(value);
+        for header in headers {
+            length += nullable_len(Some(&header.key)) + nullable_len(header.value.as_deref());
+        }
+        // Far below what the format's 32-bit lengths hold, so each field's fits too.
+        let found = self.buffer.len().saturating_add(length);
+        if found > BATCH_DECOMPRESSED_BYTES {
+            return Err(BatchError::TooLarge {
+                what: "batch in bytes, not compressed,",
+                limit: "BATCH_DECOMPRESSED_BYTES",
+                found,
+                max: BATCH_DECOMPRESSED_BYTES,
+            });
+        }
+        Ok(length)
+    }
+}
+
+/// Writes the header of the batch whose records stand in `bytes` behind the room for it.
+fn seal(bytes: &mut [u8], fields: [u8; HEADER_BYTES - ATTRIBUTES_AT]) {
+    let length = (bytes.len() - 12) as i32;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[16] = MAGIC.cast_unsigned();
+    bytes[ATTRIBUTES_AT..HEADER_BYTES].copy_from_slice(&fields);
+    let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
+    bytes[17..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => put_varint(out, -1),
+        Some(bytes) => {
+            put_varint(out, bytes.len() as i64);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+fn nullable_len(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(1, |bytes| varint_len(bytes.len() as i64) + bytes.len())
+}

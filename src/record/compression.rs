@@ -1,0 +1,229 @@
+//! The four codecs behind one enum. Decompression streams into a buffer that grows with what has
+//! really come out and ends at [`BATCH_DECOMPRESSED_BYTES`]; a size that the data claims for itself
+//! is never believed.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+
+use super::error::BatchError;
+use crate::limits::BATCH_DECOMPRESSED_BYTES;
+
+/// Start of the framing that the Java client and most others put around Snappy blocks (that of
+/// xerial's snappy-java): this, two 32-bit version numbers, then blocks behind 32-bit lengths.
+const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
+const XERIAL_VERSIONS: &[u8; 8] = b"\0\0\0\x01\0\0\0\x01";
+/// What snappy-java puts into one block, bytes.
+const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
+/// No Snappy element makes more than 64 bytes of 3, so a claim beyond this ratio is a lie.
+const SNAPPY_RATIO_MAX: usize = 22;
+
+const LZ4_MAGIC: &[u8; 4] = &0x184D_2204_u32.to_le_bytes();
+
+/// Level 3 is Kafka's default, and zstd's own.
+const ZSTD_LEVEL: i32 = 3;
+/// 128 MiB, the window of level 22, which producers may choose. The decoder reserves the window
+/// that the frame asks for, but touches of it only what it writes, and that ends at our limit.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Codec of a batch's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// Gzip (RFC 1952).
+    Gzip,
+    /// Snappy blocks, in xerial's framing or bare.
+    Snappy,
+    /// One LZ4 frame.
+    Lz4,
+    /// Zstandard (RFC 8878).
+    Zstd,
+}
+
+impl Compression {
+    /// The id in a batch's attributes, bits 0 to 2.
+    pub(super) fn id(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    pub(super) fn from_id(id: u8) -> Result<Self, BatchError> {
+        match id {
+            0 => Ok(Self::None),
+            1 => Ok(Self::Gzip),
+            2 => Ok(Self::Snappy),
+            3 => Ok(Self::Lz4),
+            4 => Ok(Self::Zstd),
+            id => Err(BatchError::UnsupportedCompression { id }),
+        }
+    }
+
+    /// The codec's name in Kafka's configuration, as "lz4".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// Appends `data`, compressed, to `out`.
+    pub(super) fn compress(self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+        let done = match self {
+            Self::None => out.write_all(data),
+            Self::Gzip => compress_gzip(data, out),
+            Self::Snappy => compress_snappy(data, out),
+            Self::Lz4 => compress_lz4(data, out),
+            Self::Zstd => zstd::stream::copy_encode(data, out, ZSTD_LEVEL),
+        };
+        done.map_err(|error| self.failed(error))
+    }
+
+    /// What `data` holds; a slice of it when it is not compressed.
+    pub(super) fn decompress(self, data: Bytes) -> Result<Bytes, BatchError> {
+        self.decompress_within(data, BATCH_DECOMPRESSED_BYTES)
+    }
+
+    fn decompress_within(self, data: Bytes, max: usize) -> Result<Bytes, BatchError> {
+        match self {
+            Self::None => Ok(data),
+            Self::Gzip => {
+                let mut decoder = flate2::bufread::MultiGzDecoder::new(&*data);
+                self.read_within(&mut decoder, data.len(), max)
+            }
+            Self::Snappy => self.decompress_snappy(&data, max),
+            Self::Lz4 => self.decompress_lz4(&data, max),
+            Self::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(&*data)
+                    .map_err(|error| self.failed(error))?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| self.failed(error))?;
+                self.read_within(&mut decoder, data.len(), max)
+            }
+        }
+    }
+
+    fn read_within(
+        self,
+        decoder: &mut dyn Read,
+        compressed_bytes: usize,
+        max: usize,
+    ) -> Result<Bytes, BatchError> {
+        let mut out = Vec::with_capacity(compressed_bytes.saturating_mul(2).min(max));
+        let mut bounded = decoder.take(max as u64 + 1);
+        bounded.read_to_end(&mut out).map_err(|error| self.failed(error))?;
+        if out.len() > max {
+            return Err(too_large(out.len(), max));
+        }
+        Ok(out.into())
+    }
+
+    fn decompress_lz4(self, data: &[u8], max: usize) -> Result<Bytes, BatchError> {
+        // The library also knows the legacy frame, which Kafka does not.
+        if !data.starts_with(LZ4_MAGIC) {
+            return Err(self.failed("not an lz4 frame"));
+        }
+        let mut decoder = FrameDecoder::new(data);
+        let out = self.read_within(&mut decoder, data.len(), max)?;
+        match decoder.into_inner() {
+            [] => Ok(out),
+            rest => Err(self.failed(format!("{} bytes follow the frame", rest.len()))),
+        }
+    }
+
+    fn decompress_snappy(self, data: &[u8], max: usize) -> Result<Bytes, BatchError> {
+        let mut out = Vec::new();
+        let Some(framed) = data.strip_prefix(XERIAL_MAGIC) else {
+            self.snappy_block(data, &mut out, max)?;
+            return Ok(out.into());
+        };
+        let mut rest = framed
+            .get(XERIAL_VERSIONS.len()..)
+            .ok_or_else(|| self.failed("ends within its framing header"))?;
+        while !rest.is_empty() {
+            let (length, blocks) = rest
+                .split_first_chunk::<4>()
+                .ok_or_else(|| self.failed("ends within a block length"))?;
+            let length = u32::from_be_bytes(*length) as usize;
+            let (block, after) = blocks
+                .split_at_checked(length)
+                .ok_or_else(|| self.failed("ends within a block"))?;
+            self.snappy_block(block, &mut out, max)?;
+            rest = after;
+        }
+        Ok(out.into())
+    }
+
+    fn snappy_block(self, block: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), BatchError> {
+        let claimed = snap::raw::decompress_len(block).map_err(|error| self.failed(error))?;
+        if claimed > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
+            return Err(self.failed(format!("{} bytes claim to hold {claimed}", block.len())));
+        }
+        let start = out.len();
+        let end = start.saturating_add(claimed);
+        if end > max {
+            return Err(too_large(end, max));
+        }
+        out.resize(end, 0);
+        let room = out.get_mut(start..).unwrap_or_default();
+        snap::raw::Decoder::new().decompress(block, room).map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
+    fn failed(self, reason: impl fmt::Display) -> BatchError {
+        BatchError::Decompress { codec: self, reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn too_large(found: usize, max: usize) -> BatchError {
+    BatchError::TooLarge {
+        what: "decompressed batch in bytes",
+        limit: "BATCH_DECOMPRESSED_BYTES",
+        found,
+        max,
+    }
+}
+
+fn compress_gzip(data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
+    encoder.write_all(data)?;
+    encoder.finish().map(drop)
+}
+
+fn compress_snappy(data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    out.extend_from_slice(XERIAL_MAGIC);
+    out.extend_from_slice(XERIAL_VERSIONS);
+    let mut encoder = snap::raw::Encoder::new();
+    for block in data.chunks(XERIAL_BLOCK_BYTES) {
+        let compressed = encoder.compress_vec(block)?;
+        let length = u32::try_from(compressed.len()).map_err(io::Error::other)?;
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&compressed);
+    }
+    Ok(())
+}
+
+fn compress_lz4(data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    // The Java client reads independent blocks only.
+    let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
+    let mut encoder = FrameEncoder::with_frame_info(info, out);
+    encoder.write_all(data)?;
+    encoder.finish()?;
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! One record, and how it lies in a batch: varint length, attributes, timestamp and offset as
+//! deltas, key, value, headers (Kafka's protocol guide, "Record"). Everything read here comes from
+//! outside.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::error::RecordProblem;
+use crate::limits::RECORD_HEADERS;
+use crate::types::{Offset, TimestampMs};
+
+/// One header. Keys stay bytes: duplicates, order and what is not UTF-8 survive.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Header {
+    /// The key; may be empty, and may occur again.
+    pub key: Bytes,
+    /// The value; null is not empty.
+    pub value: Option<Bytes>,
+}
+
+/// One record. Its bytes are slices of the batch it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Offset in its partition.
+    pub offset: Offset,
+    /// When it was created, or appended if its batch says so.
+    pub timestamp: TimestampMs,
+    /// The key; null is not empty.
+    pub key: Option<Bytes>,
+    /// The value; null is not empty.
+    pub value: Option<Bytes>,
+    /// Headers in the order in which the producer set them.
+    pub headers: Vec<Header>,
+}
+
+/// A record's fixed part, with its key and value as places in the batch.
+#[derive(Debug)]
+pub(super) struct RawRecord {
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: i32,
+    pub(super) key: Option<Range<usize>>,
+    pub(super) value: Option<Range<usize>>,
+}
+
+/// Reads the record at `at` of `bytes`: what it is, and the place after it. `on_header` is called
+/// with the places of each header's key and value.
+pub(super) fn read_record(
+    bytes: &[u8],
+    at: usize,
+    mut on_header: impl FnMut(Range<usize>, Option<Range<usize>>),
+) -> Result<(RawRecord, usize), RecordProblem> {
+    let mut outer = Cursor { bytes, at };
+    let Range { start, end } = outer.present("length")?;
+    // No field may reach into the next record.
+    let within = bytes.get(..end).unwrap_or_default();
+    let mut cursor = Cursor { bytes: within, at: start };
+    cursor.byte("attributes")?;
+    let timestamp_delta = cursor.varlong("timestamp delta")?;
+    let offset_delta = cursor.varint("offset delta")?;
+    let key = cursor.nullable("key")?;
+    let value = cursor.nullable("value")?;
+    let headers = cursor.varint("header count")?;
+    let count = usize::try_from(headers)
+        .map_err(|_| RecordProblem::Negative { field: "header count", value: headers })?;
+    if count > RECORD_HEADERS {
+        return Err(RecordProblem::Headers { found: count, max: RECORD_HEADERS });
+    }
+    for _ in 0..count {
+        let key = cursor.present("header key")?;
+        on_header(key, cursor.nullable("header value")?);
+    }
+    if cursor.at != end {
+        return Err(RecordProblem::TrailingBytes { bytes: end - cursor.at });
+    }
+    Ok((RawRecord { timestamp_delta, offset_delta, key, value }, end))
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    #[inline]
+    fn byte(&mut self, field: &'static str) -> Result<u8, RecordProblem> {
+        let byte = *self.bytes.get(self.at).ok_or(RecordProblem::Truncated { field })?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// Little-endian groups of seven bits, then zigzag. `BITS` is the width of the result.
+    #[inline]
+    fn unsigned<const BITS: u32>(&mut self, field: &'static str) -> Result<u64, RecordProblem> {
+        let first = self.byte(field)?;
+        if first < 0x80 {
+            return Ok(u64::from(first));
+        }
+        let mut value = u64::from(first & 0x7f);
+        let mut shift = 7;
+        loop {
+            let byte = self.byte(field)?;
+            let bits = u64::from(byte & 0x7f);
+            let room = BITS - shift;
+            if room < 7 && bits >> room != 0 {
+                return Err(RecordProblem::Overlong { field });
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+            shift += 7;
+            if shift >= BITS {
+                return Err(RecordProblem::Overlong { field });
+            }
+        }
+    }
+
+    #[inline]
+    fn varint(&mut self, field: &'static str) -> Result<i32, RecordProblem> {
+        let raw = self.unsigned::<32>(field)? as u32;
+        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+    }
+
+    #[inline]
+    fn varlong(&mut self, field: &'static str) -> Result<i64, RecordProblem> {
+        let raw = self.unsigned::<64>(field)?;
+        Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+    }
+
+    /// Bytes behind their length, which is 0 or more.
+    #[inline]
+    fn present(&mut self, field: &'static str) -> Result<Range<usize>, RecordProblem> {
+        let length = self.varint(field)?;
+        self.span(length, field)
+    }
+
+    /// Bytes behind their length, of which -1 means null.
+    #[inline]
+    fn nullable(&mut self, field: &'static str) -> Result<Option<Range<usize>>, RecordProblem> {
+        match self.varint(field)? {
+            -1 => Ok(None),
+            length => self.span(length, field).map(Some),
+        }
+    }
+
+    #[inline]
+    fn span(&mut self, length: i32, field: &'static str) -> Result<Range<usize>, RecordProblem> {
+        let length = usize::try_from(length)
+            .map_err(|_| RecordProblem::Negative { field, value: length })?;
+        if length > self.bytes.len() - self.at {
+            return Err(RecordProblem::Truncated { field });
+        }
+        let start = self.at;
+        self.at += length;
+        Ok(start..self.at)
+    }
+}
+
+/// Appends `value` as Kafka writes a varint or a varlong; they are the same for the same number.
+pub(super) fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut raw = zigzag(value);
+    while raw >= 0x80 {
+        out.push((raw & 0x7f) as u8 | 0x80);
+        raw >>= 7;
+    }
+    out.push(raw as u8);
+}
+
+/// Bytes that [`put_varint`] takes for `value`.
+pub(super) fn varint_len(value: i64) -> usize {
+    (64 - (zigzag(value) | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
