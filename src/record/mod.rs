@@ -12,6 +12,9 @@ mod partitioner;
 #[allow(clippy::module_inception)]
 mod record;
 
+#[cfg(test)]
+mod hostile;
+
 pub use batch::{RecordBatch, Records, TimestampType, split_batches};
 pub use builder::BatchBuilder;
 pub use compression::Compression;
