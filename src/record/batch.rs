@@ -19,6 +19,7 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
@@ -33,7 +34,7 @@ pub(super) const HEADER_BYTES: usize = 61;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 pub(super) const MAGIC: i8 = 2;
 /// Base offset and length itself, which the length does not count.
-pub(super) const LENGTH_END: usize = 12;
+const LENGTH_END: usize = 12;
 const EPOCH_END: usize = 16;
 
 const CODEC_MASK: i16 = 0x07;
@@ -221,17 +222,18 @@ impl RecordBatch {
             let value = i64::from(self.fields.base_sequence);
             return Err(BatchError::Field { field: "base sequence", value });
         }
-        let mut walk = Walk::new(self)?;
+        let payload = self.payload()?;
+        let mut walk = Walk::new(self.fields);
         // Each delta is above the one before and none above the last: with as many records as
         // offsets, each is its record's index.
-        while walk.next(|_, _| {}).transpose()?.is_some() {}
-        walk.finish()
+        while walk.next(&payload, |_, _| {}).transpose()?.is_some() {}
+        walk.finish(&payload)
     }
 
     /// The records, with their offsets. They are slices of the batch, or of one buffer if it is
     /// compressed. The iterator ends after its first error.
     pub fn records(&self) -> Result<Records, BatchError> {
-        Ok(Records { walk: Walk::new(self)?, done: false })
+        Ok(Records { payload: self.payload()?, walk: Walk::new(self.fields), done: false })
     }
 
     /// Appends the batch to `out` as appended at `base_offset` under `leader_epoch`; all else is
@@ -242,6 +244,11 @@ impl RecordBatch {
         out.extend_from_slice(&self.bytes[8..LENGTH_END]);
         out.extend_from_slice(&leader_epoch.to_be_bytes());
         out.extend_from_slice(&self.bytes[EPOCH_END..]);
+    }
+
+    /// The records, not compressed.
+    fn payload(&self) -> Result<Bytes, BatchError> {
+        self.fields.compression.decompress(self.bytes.slice(HEADER_BYTES..))
     }
 
     fn has(&self, bit: i16) -> bool {
@@ -319,8 +326,7 @@ fn batch_bytes(header: &[u8; HEADER_BYTES]) -> i64 {
 #[derive(Debug, Clone)]
 struct Walk {
     fields: Fields,
-    /// The records, not compressed.
-    payload: Bytes,
+    /// Where in the payload the next record begins.
     at: usize,
     /// Records read.
     index: i32,
@@ -329,22 +335,22 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(batch: &RecordBatch) -> Result<Self, BatchError> {
-        let payload = batch.fields.compression.decompress(batch.bytes.slice(HEADER_BYTES..))?;
-        Ok(Self { fields: batch.fields, payload, at: 0, index: 0, least_delta: 0 })
+    fn new(fields: Fields) -> Self {
+        Self { fields, at: 0, index: 0, least_delta: 0 }
     }
 
     /// The next record's places in the payload and its timestamp.
     #[inline]
     fn next(
         &mut self,
-        on_header: impl FnMut(std::ops::Range<usize>, Option<std::ops::Range<usize>>),
+        payload: &[u8],
+        on_header: impl FnMut(Range<usize>, Option<Range<usize>>),
     ) -> Option<Result<(RawRecord, TimestampMs), BatchError>> {
         if self.index == self.fields.record_count {
             return None;
         }
         let index = self.index;
-        let result = self.step(on_header);
+        let result = self.step(payload, on_header);
         self.index += 1;
         Some(result.map_err(|problem| BatchError::Record { index, problem }))
     }
@@ -352,9 +358,10 @@ impl Walk {
     #[inline]
     fn step(
         &mut self,
-        on_header: impl FnMut(std::ops::Range<usize>, Option<std::ops::Range<usize>>),
+        payload: &[u8],
+        on_header: impl FnMut(Range<usize>, Option<Range<usize>>),
     ) -> Result<(RawRecord, TimestampMs), RecordProblem> {
-        let (raw, end) = read_record(&self.payload, self.at, on_header)?;
+        let (raw, end) = read_record(payload, self.at, on_header)?;
         let (delta, most) = (raw.offset_delta, self.fields.last_offset_delta);
         let least = self.least_delta;
         if i64::from(delta) < least || delta > most {
@@ -371,8 +378,8 @@ impl Walk {
     }
 
     /// After the last record nothing may follow.
-    fn finish(&self) -> Result<(), BatchError> {
-        match self.payload.len() - self.at {
+    fn finish(&self, payload: &[u8]) -> Result<(), BatchError> {
+        match payload.len() - self.at {
             0 => Ok(()),
             bytes => Err(BatchError::TrailingBytes { bytes, count: self.fields.record_count }),
         }
@@ -382,6 +389,7 @@ impl Walk {
 /// Iterator over a batch's records; see [`RecordBatch::records`]. It owns what it reads.
 #[derive(Debug, Clone)]
 pub struct Records {
+    payload: Bytes,
     walk: Walk,
     done: bool,
 }
@@ -393,14 +401,14 @@ impl Iterator for Records {
         if self.done {
             return None;
         }
-        let payload = self.walk.payload.clone();
+        let payload = &self.payload;
         let mut headers = Vec::new();
-        let next = self.walk.next(|key, value| {
+        let next = self.walk.next(payload, |key, value| {
             let value = value.map(|value| payload.slice(value));
             headers.push(Header { key: payload.slice(key), value });
         });
         let item = match next {
-            None => self.walk.finish().err().map(Err),
+            None => self.walk.finish(payload).err().map(Err),
             Some(result) => Some(result.map(|(raw, timestamp)| Record {
                 offset: self.walk.fields.base_offset + Offset::from(raw.offset_delta),
                 timestamp,
@@ -450,5 +458,173 @@ fn split_first(rest: &mut Bytes) -> Result<Bytes, BatchError> {
     match usize::try_from(claimed) {
         Ok(size) if size >= LENGTH_END && size <= actual => Ok(rest.split_to(size)),
         _ => Err(BatchError::Length { claimed, actual }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hostile::{batch_of, field, reseal};
+    use super::*;
+
+    fn plain() -> RecordBatch {
+        batch_of(Compression::None, 3)
+    }
+
+    fn patched(at: usize, with: &[u8]) -> Result<RecordBatch, BatchError> {
+        let mut bytes = plain().as_bytes().to_vec();
+        bytes[at..at + with.len()].copy_from_slice(with);
+        reseal(&mut bytes);
+        RecordBatch::parse(bytes.into())
+    }
+
+    #[test]
+    fn append_patches_two_fields_and_no_other_byte() {
+        let batch = plain();
+        let mut out = b"before".to_vec();
+        batch.write_assigned(&mut out, 0x0102_0304_0506, 7);
+        let written = Bytes::from(out.split_off(6));
+        assert_eq!(out, b"before");
+        assert_eq!(written[16..], batch.as_bytes()[16..]);
+        let stored = RecordBatch::parse(written).unwrap();
+        assert_eq!((stored.base_offset(), stored.leader_epoch()), (0x0102_0304_0506, 7));
+        assert_eq!(stored.last_offset(), 0x0102_0304_0506 + 2);
+        assert_eq!(stored.next_offset(), 0x0102_0304_0506 + 3);
+        let offsets: Vec<_> = stored.records().unwrap().map(|r| r.unwrap().offset).collect();
+        assert_eq!(offsets, [0x0102_0304_0506, 0x0102_0304_0507, 0x0102_0304_0508]);
+    }
+
+    #[test]
+    fn records_of_a_plain_batch_are_its_own_bytes() {
+        let batch = plain();
+        let range = batch.as_bytes().as_ptr_range();
+        for record in batch.records().unwrap() {
+            let record = record.unwrap();
+            assert!(range.contains(&record.value.unwrap().as_ptr()));
+            assert!(range.contains(&record.headers[0].key.as_ptr()));
+        }
+    }
+
+    #[test]
+    fn size_is_checked_before_all_else() {
+        let bytes = Bytes::from(vec![0xff; BATCH_BYTES + 1]);
+        let error = RecordBatch::parse(bytes).unwrap_err();
+        assert!(matches!(error, BatchError::TooLarge { limit: "BATCH_BYTES", .. }), "{error}");
+        assert!(error.to_string().contains("BATCH_BYTES"));
+    }
+
+    #[test]
+    fn older_formats_are_refused_by_name() {
+        // The least message sets of formats 0 and 1: shorter than a batch's header.
+        for magic in [0_i8, 1, 3, -1] {
+            let mut bytes = vec![0; 34];
+            bytes[16] = magic.cast_unsigned();
+            let error = RecordBatch::parse(bytes.into()).unwrap_err();
+            assert_eq!(error, BatchError::UnsupportedMagic { magic });
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_corruption_and_a_changed_length_is_not() {
+        let mut bytes = plain().as_bytes().to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        let error = RecordBatch::parse(bytes.clone().into()).unwrap_err();
+        assert!(matches!(error, BatchError::Corrupt { .. }), "{error}");
+        bytes.push(0);
+        let error = RecordBatch::parse(bytes.into()).unwrap_err();
+        assert!(matches!(error, BatchError::Length { .. }), "{error}");
+    }
+
+    #[test]
+    fn header_fields_are_checked() {
+        assert_eq!(patched(22, &[5]), Err(BatchError::UnsupportedCompression { id: 5 }));
+        let negative = (-1_i32).to_be_bytes();
+        let delta = patched(field::LAST_OFFSET_DELTA, &negative);
+        assert_eq!(delta, Err(BatchError::Field { field: "last offset delta", value: -1 }));
+        let count = patched(field::RECORD_COUNT, &negative);
+        assert_eq!(count, Err(BatchError::Field { field: "record count", value: -1 }));
+        let many = patched(field::RECORD_COUNT, &i32::MAX.to_be_bytes());
+        assert!(matches!(many, Err(BatchError::TooLarge { limit: "BATCH_RECORDS", .. })));
+        let offset = patched(0, &i64::MAX.to_be_bytes());
+        assert!(matches!(offset, Err(BatchError::Field { field: "base offset", .. })));
+    }
+
+    #[test]
+    fn counts_that_lie_are_found() {
+        let more = patched(field::RECORD_COUNT, &4_i32.to_be_bytes()).unwrap();
+        assert_eq!(more.validate(), Err(BatchError::Count { count: 4, offsets: 3 }));
+        let error = more.records().unwrap().last().unwrap().unwrap_err();
+        assert!(matches!(error, BatchError::Record { index: 3, .. }), "{error}");
+
+        let fewer = patched(field::RECORD_COUNT, &2_i32.to_be_bytes()).unwrap();
+        assert_eq!(fewer.validate(), Err(BatchError::Count { count: 2, offsets: 3 }));
+        let items: Vec<_> = fewer.records().unwrap().collect();
+        assert_eq!(items.len(), 3);
+        assert!(matches!(items[2], Err(BatchError::TrailingBytes { count: 2, .. })));
+
+        // Count and offsets agree, but the records are more or fewer than both.
+        for (count, last) in [(4_i32, 3_i32), (2, 1)] {
+            let mut bytes = plain().as_bytes().to_vec();
+            bytes[field::RECORD_COUNT..][..4].copy_from_slice(&count.to_be_bytes());
+            bytes[field::LAST_OFFSET_DELTA..][..4].copy_from_slice(&last.to_be_bytes());
+            reseal(&mut bytes);
+            let error = RecordBatch::parse(bytes.into()).unwrap().validate().unwrap_err();
+            match error {
+                BatchError::Record { index: 3, .. } => assert_eq!(count, 4),
+                BatchError::TrailingBytes { count: 2, .. } => assert_eq!(count, 2),
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_producers_may_not_send() {
+        let control = patched(21, &CONTROL_BIT.to_be_bytes()).unwrap();
+        assert!(control.is_control());
+        assert_eq!(control.validate(), Err(BatchError::Control));
+        let producer = patched(field::PRODUCER_ID, &5_i64.to_be_bytes()).unwrap();
+        assert!(matches!(
+            producer.validate(),
+            Err(BatchError::Field { field: "base sequence", .. })
+        ));
+        let transactional = patched(21, &TRANSACTIONAL_BIT.to_be_bytes()).unwrap();
+        assert!(transactional.is_transactional());
+        assert_eq!(transactional.validate(), Ok(()));
+    }
+
+    #[test]
+    fn log_append_time_is_that_of_the_batch() {
+        let batch = patched(21, &LOG_APPEND_TIME_BIT.to_be_bytes()).unwrap();
+        assert_eq!(batch.timestamp_type(), TimestampType::LogAppendTime);
+        assert_eq!(batch.validate(), Err(BatchError::LogAppendTime));
+        for record in batch.records().unwrap() {
+            assert_eq!(record.unwrap().timestamp, batch.max_timestamp());
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_wrap_to_zero() {
+        let batch = patched(field::BASE_SEQUENCE, &(i32::MAX - 1).to_be_bytes()).unwrap();
+        assert_eq!((batch.base_sequence(), batch.last_sequence()), (i32::MAX - 1, 0));
+        assert_eq!((plain().base_sequence(), plain().last_sequence()), (-1, -1));
+    }
+
+    #[test]
+    fn batches_are_split_up_to_the_first_error() {
+        let batch = batch_of(Compression::Lz4, 5);
+        let mut bytes = Vec::new();
+        batch.write_assigned(&mut bytes, 0, 0);
+        plain().write_assigned(&mut bytes, 5, 0);
+        let whole = Bytes::from(bytes);
+        let all: Vec<_> = split_batches(whole.clone()).map(|batch| batch.unwrap()).collect();
+        assert_eq!((all.len(), all[1].base_offset(), all[1].next_offset()), (2, 5, 8));
+        assert_eq!(all[1].as_bytes().as_ptr_range().end, whole.as_ptr_range().end);
+
+        for cut in 0..whole.len() {
+            let items: Vec<_> = split_batches(whole.slice(..cut)).collect();
+            let good = usize::from(cut >= batch.len());
+            let rest = usize::from(cut > 0 && cut != batch.len());
+            assert_eq!(items.len(), good + rest, "cut at {cut}");
+            assert_eq!(items.iter().filter(|item| item.is_err()).count(), rest, "cut at {cut}");
+        }
     }
 }

@@ -199,3 +199,76 @@ fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 fn nullable_len(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint_len(bytes.len() as i64) + bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::limits::BATCH_BYTES;
+
+    #[test]
+    fn an_empty_batch_is_not_built() {
+        assert_eq!(BatchBuilder::new(Compression::None).build().err(), Some(BatchError::Empty));
+    }
+
+    #[test]
+    fn size_is_that_of_the_batch_when_not_compressed() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for number in 0..200_i64 {
+            builder.push(number * 1_000, Some(b"key"), None, &[]).unwrap();
+        }
+        let size = builder.size_bytes();
+        assert_eq!(builder.record_count(), 200);
+        assert_eq!(builder.build().unwrap().len(), size);
+    }
+
+    #[test]
+    fn producer_and_timestamps_stand_in_the_header() {
+        let mut builder = BatchBuilder::new(Compression::Zstd);
+        builder.producer(ProducerId { id: 12, epoch: 2 }, 40);
+        for timestamp in [-5, -9, -7] {
+            builder.push(timestamp, None, Some(b"v"), &[]).unwrap();
+        }
+        let batch = builder.build().unwrap();
+        assert_eq!((batch.base_timestamp(), batch.max_timestamp()), (-5, -5));
+        assert_eq!(batch.producer(), ProducerId { id: 12, epoch: 2 });
+        assert_eq!((batch.base_sequence(), batch.last_sequence()), (40, 42));
+        let times: Vec<_> = batch.records().unwrap().map(|r| r.unwrap().timestamp).collect();
+        assert_eq!(times, [-5, -9, -7]);
+        batch.validate().unwrap();
+    }
+
+    #[test]
+    fn a_refused_record_leaves_the_batch_as_it_was() {
+        let header = Header { key: Bytes::from_static(b"h"), value: None };
+        let headers = vec![header; RECORD_HEADERS + 1];
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(i64::MAX, None, Some(b"v"), &headers[1..]).unwrap();
+        let size = builder.size_bytes();
+        let many = builder.push(0, None, None, &headers).unwrap_err();
+        assert!(matches!(
+            many,
+            BatchError::Record { index: 1, problem: RecordProblem::Headers { .. } }
+        ));
+        let far = builder.push(-2, None, None, &[]).unwrap_err();
+        assert_eq!(far, BatchError::Record { index: 1, problem: RecordProblem::Timestamp });
+        let big = vec![0; BATCH_DECOMPRESSED_BYTES];
+        let large = builder.push(0, None, Some(&big), &[]).unwrap_err();
+        assert!(matches!(large, BatchError::TooLarge { .. }));
+        assert_eq!((builder.size_bytes(), builder.record_count()), (size, 1));
+        builder.build().unwrap().validate().unwrap();
+    }
+
+    #[test]
+    fn a_batch_beyond_the_limit_is_not_built() {
+        let value = vec![7; BATCH_BYTES];
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(0, None, Some(&value), &[]).unwrap();
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, BatchError::TooLarge { limit: "BATCH_BYTES", .. }), "{error}");
+        let mut builder = BatchBuilder::new(Compression::Gzip);
+        builder.push(0, None, Some(&value), &[]).unwrap();
+        assert!(builder.build().unwrap().len() < BATCH_BYTES);
+    }
+}

@@ -227,3 +227,121 @@ fn compress_lz4(data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     encoder.finish()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODECS: [Compression; 4] =
+        [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+    fn text(bytes: usize) -> Vec<u8> {
+        (0..bytes).map(|at| b"millstream"[at % 10] ^ (at / 1000) as u8).collect()
+    }
+
+    fn compressed(codec: Compression, data: &[u8]) -> Bytes {
+        let mut out = Vec::new();
+        codec.compress(data, &mut out).unwrap();
+        out.into()
+    }
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        for codec in CODECS {
+            for size in [1, 1_000, XERIAL_BLOCK_BYTES, 300_000] {
+                let data = text(size);
+                let packed = compressed(codec, &data);
+                assert_eq!(codec.decompress(packed).unwrap(), data, "{codec}, {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_kafkas() {
+        for (id, name) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
+            let codec = Compression::from_id(id as u8).unwrap();
+            assert_eq!((codec.name(), codec.id()), (name, id as i16));
+        }
+        for id in 5..8 {
+            assert_eq!(Compression::from_id(id), Err(BatchError::UnsupportedCompression { id }));
+        }
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        for codec in CODECS {
+            let packed = compressed(codec, &text(100_000));
+            assert!(codec.decompress_within(packed.clone(), 100_000).is_ok(), "{codec}");
+            let error = codec.decompress_within(packed, 99_999).unwrap_err();
+            assert!(
+                matches!(error, BatchError::TooLarge { found: 100_000, max: 99_999, .. }),
+                "{codec}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn bare_snappy_is_read() {
+        let data = text(100_000);
+        let bare = snap::raw::Encoder::new().compress_vec(&data).unwrap();
+        assert_eq!(Compression::Snappy.decompress(bare.into()).unwrap(), data);
+    }
+
+    #[test]
+    fn snappy_claims_are_not_believed() {
+        // The length 2^32 - 1, then one literal byte.
+        let bare = Bytes::from_static(b"\xff\xff\xff\xff\x0f\x00a");
+        let error = Compression::Snappy.decompress(bare).unwrap_err();
+        assert!(error.to_string().contains("claim to hold 4294967295"), "{error}");
+
+        let mut framed = XERIAL_MAGIC.to_vec();
+        framed.extend_from_slice(XERIAL_VERSIONS);
+        framed.extend_from_slice(&u32::MAX.to_be_bytes());
+        let error = Compression::Snappy.decompress(framed.into()).unwrap_err();
+        assert!(error.to_string().contains("ends within a block"), "{error}");
+    }
+
+    #[test]
+    fn snappy_never_beats_the_ratio_that_is_assumed() {
+        let data = vec![0; XERIAL_BLOCK_BYTES];
+        let block = snap::raw::Encoder::new().compress_vec(&data).unwrap();
+        assert!(data.len() <= block.len() * SNAPPY_RATIO_MAX);
+        assert_eq!(Compression::Snappy.decompress(block.into()).unwrap(), data);
+    }
+
+    #[test]
+    fn lz4_blocks_may_be_linked() {
+        let data = text(300_000);
+        let info = FrameInfo::new()
+            .block_mode(BlockMode::Linked)
+            .block_size(BlockSize::Max64KB)
+            .block_checksums(true)
+            .content_checksum(true);
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&data).unwrap();
+        let linked = encoder.finish().unwrap();
+        assert_eq!(Compression::Lz4.decompress(linked.into()).unwrap(), data);
+    }
+
+    #[test]
+    fn truncated_or_followed_data_is_an_error() {
+        for codec in CODECS {
+            let whole = compressed(codec, &text(1_000));
+            // Without its last four bytes an lz4 frame lacks only its end mark.
+            let cut = codec.decompress(whole.slice(..whole.len() - 5));
+            assert!(matches!(cut, Err(BatchError::Decompress { .. })), "{codec}: {cut:?}");
+            let followed = [&*whole, b"rest"].concat();
+            let followed = codec.decompress(followed.into());
+            assert!(matches!(followed, Err(BatchError::Decompress { .. })), "{codec}");
+        }
+    }
+
+    #[test]
+    fn the_window_of_the_highest_zstd_level_is_accepted() {
+        let data = text(10_000);
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 22).unwrap();
+        encoder.write_all(&data).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert_eq!(Compression::Zstd.decompress(packed.into()).unwrap(), data);
+    }
+}

@@ -11,7 +11,9 @@ mod error;
 mod partitioner;
 #[allow(clippy::module_inception)]
 mod record;
-mod stretch;
+
+#[cfg(test)]
+mod hostile;
 
 pub use batch::{RecordBatch, Records, TimestampType, split_batches};
 pub use builder::BatchBuilder;
@@ -19,4 +21,3 @@ pub use compression::Compression;
 pub use error::{BatchError, RecordProblem};
 pub use partitioner::partition_for_key;
 pub use record::{Header, Record};
-pub use stretch::batches_from;

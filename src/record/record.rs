@@ -175,3 +175,92 @@ pub(super) fn varint_len(value: i64) -> usize {
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<(RawRecord, usize), RecordProblem> {
+        read_record(bytes, 0, |_, _| {})
+    }
+
+    #[test]
+    fn varints_come_back_and_have_the_length_that_is_said() {
+        let numbers =
+            [0, -1, 1, 63, -64, 64, 8_191, 8_192, i64::from(i32::MIN), i64::MAX, i64::MIN];
+        for number in numbers {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, number);
+            assert_eq!(bytes.len(), varint_len(number), "{number}");
+            let mut cursor = Cursor { bytes: &bytes, at: 0 };
+            assert_eq!(cursor.varlong("n"), Ok(number));
+            let narrow = Cursor { bytes: &bytes, at: 0 }.varint("n");
+            match i32::try_from(number) {
+                Ok(number) => assert_eq!(narrow, Ok(number)),
+                Err(_) => assert_eq!(narrow, Err(RecordProblem::Overlong { field: "n" })),
+            }
+        }
+        // 300 and -1 as Kafka writes them.
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, 300);
+        put_varint(&mut bytes, -1);
+        assert_eq!(bytes, [0xd8, 0x04, 0x01]);
+    }
+
+    #[test]
+    fn overlong_varints_are_refused() {
+        let overlong = Err(RecordProblem::Overlong { field: "n" });
+        let int = |bytes: &[u8]| Cursor { bytes, at: 0 }.varint("n");
+        let long = |bytes: &[u8]| Cursor { bytes, at: 0 }.varlong("n");
+        assert_eq!(int(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Ok(i32::MIN));
+        assert_eq!(int(&[0xff, 0xff, 0xff, 0xff, 0x10]), overlong);
+        assert_eq!(int(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x00]), overlong);
+        let mut bytes = [0xff; 10];
+        bytes[9] = 0x01;
+        assert_eq!(long(&bytes), Ok(i64::MIN));
+        bytes[9] = 0x02;
+        assert_eq!(long(&bytes), Err(RecordProblem::Overlong { field: "n" }));
+        assert_eq!(long(&[0x80; 11]), Err(RecordProblem::Overlong { field: "n" }));
+        assert_eq!(int(&[0x80]), Err(RecordProblem::Truncated { field: "n" }));
+    }
+
+    #[test]
+    fn null_is_not_empty() {
+        // length 6: attributes, deltas, null key, empty value, no headers
+        let (record, end) = read(&[12, 0, 0, 0, 1, 0, 0]).unwrap();
+        assert_eq!((record.key, record.value, end), (None, Some(6..6), 7));
+    }
+
+    #[test]
+    fn negative_lengths_are_refused() {
+        let negative = |field, value| Err(RecordProblem::Negative { field, value });
+        let problem = |bytes: &[u8]| read(bytes).map(|_| ());
+        assert_eq!(problem(&[1]), negative("length", -1));
+        assert_eq!(problem(&[12, 0, 0, 0, 3, 0, 0]), negative("key", -2));
+        assert_eq!(problem(&[12, 0, 0, 0, 1, 5, 0]), negative("value", -3));
+        assert_eq!(problem(&[12, 0, 0, 0, 1, 1, 1]), negative("header count", -1));
+        assert_eq!(problem(&[16, 0, 0, 0, 1, 1, 2, 1, 1]), negative("header key", -1));
+        assert_eq!(problem(&[16, 0, 0, 0, 1, 1, 2, 0, 3]), negative("header value", -2));
+    }
+
+    #[test]
+    fn no_field_reaches_past_its_record() {
+        // The key says 3 bytes, its record ends before them; the bytes are there.
+        let key = read(&[12, 0, 0, 0, 6, 1, 1, 9, 9, 9, 9]).map(|_| ());
+        assert_eq!(key, Err(RecordProblem::Truncated { field: "key" }));
+        let length = read(&[100, 0, 0, 0, 1, 1, 0]).map(|_| ());
+        assert_eq!(length, Err(RecordProblem::Truncated { field: "length" }));
+        let trailing = read(&[16, 0, 0, 0, 1, 1, 0, 9, 9]).map(|_| ());
+        assert_eq!(trailing, Err(RecordProblem::TrailingBytes { bytes: 2 }));
+    }
+
+    #[test]
+    fn header_counts_are_bounded_before_they_are_followed() {
+        let mut bytes = vec![0, 0, 0, 0, 1, 1];
+        put_varint(&mut bytes, i64::from(i32::MAX));
+        bytes[0] = ((bytes.len() - 1) * 2) as u8;
+        let found = i32::MAX as usize;
+        let problem = read(&bytes).map(|_| ());
+        assert_eq!(problem, Err(RecordProblem::Headers { found, max: RECORD_HEADERS }));
+    }
+}
