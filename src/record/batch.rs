@@ -34,7 +34,7 @@ pub(super) const HEADER_BYTES: usize = 61;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 pub(super) const MAGIC: i8 = 2;
 /// Base offset and length itself, which the length does not count.
-const LENGTH_END: usize = 12;
+pub(super) const LENGTH_END: usize = 12;
 const EPOCH_END: usize = 16;
 
 const CODEC_MASK: i16 = 0x07;

@@ -11,6 +11,7 @@ mod error;
 mod partitioner;
 #[allow(clippy::module_inception)]
 mod record;
+mod stretch;
 
 #[cfg(test)]
 mod hostile;
@@ -21,3 +22,4 @@ pub use compression::Compression;
 pub use error::{BatchError, RecordProblem};
 pub use partitioner::partition_for_key;
 pub use record::{Header, Record};
+pub use stretch::batches_from;
