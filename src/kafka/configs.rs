@@ -1,8 +1,14 @@
 //! DescribeConfigs: what is configured, and where that comes from.
 
+use std::collections::BTreeMap;
+
+use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
+use super::service::{Context, NODE_ID};
 use super::wire::Str;
+use crate::broker::{Setting, SettingKind, TOPIC_SETTINGS};
+use crate::limits::{DEFAULT_PARTITIONS, FRAME_BYTES, OFFSET_METADATA_BYTES};
 
 message! {
     /// Asks for configurations.
@@ -54,4 +60,111 @@ message! {
         value: Option<Str> [nullable],
         source: i8,
     }
+}
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+/// Where a value comes from, as the protocol numbers it.
+pub(super) fn source(is_set: bool) -> i8 {
+    if is_set { 1 } else { 5 }
+}
+
+/// Every topic setting with its value, and whether the topic sets it.
+pub(super) fn topic_values(
+    config: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'static str, String, bool)> {
+    TOPIC_SETTINGS.iter().map(|setting| match config.get(setting.name) {
+        Some(value) => (setting.name, value.clone(), true),
+        None => (setting.name, setting.default.to_owned(), false),
+    })
+}
+
+pub(super) async fn describe(
+    caller: Caller<'_>,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let synonyms = request.include_synonyms;
+    let results = request.resources.into_iter().map(|resource| {
+        let DescribeConfigsResource { resource_type, resource_name, configuration_keys } = resource;
+        let described = match resource_type {
+            TOPIC => describe_topic(caller.context, &resource_name, synonyms),
+            BROKER => describe_broker(caller.context, &resource_name),
+            _ => Err((ErrorCode::InvalidRequest, "only topics and brokers are configured")),
+        };
+        let wanted = |config: &DescribeConfigsResourceResult| {
+            configuration_keys.as_ref().is_none_or(|keys| keys.contains(&config.name))
+        };
+        let mut result =
+            DescribeConfigsResult { resource_type, resource_name, ..Default::default() };
+        match described {
+            Ok(configs) => result.configs = configs.into_iter().filter(wanted).collect(),
+            Err((code, message)) => {
+                result.error_code = code;
+                result.error_message = Some(Str::from_static(message));
+            }
+        }
+        result
+    });
+    DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+}
+
+type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, &'static str)>;
+
+fn describe_topic(context: &Context, name: &str, synonyms: bool) -> Described {
+    let Some(topic) = context.broker.topic(name) else {
+        return Err((ErrorCode::UnknownTopicOrPartition, "this topic does not exist"));
+    };
+    let describe = |(setting, (name, value, is_set)): (&Setting, (&'static str, String, bool))| {
+        let value = Str::from(value);
+        let synonym = DescribeConfigsSynonym {
+            name: Str::from_static(name),
+            value: Some(value.clone()),
+            source: source(is_set),
+        };
+        DescribeConfigsResourceResult {
+            name: Str::from_static(name),
+            value: Some(value),
+            config_source: source(is_set),
+            synonyms: synonyms.then_some(synonym).into_iter().collect(),
+            config_type: config_type(setting.kind),
+            ..Default::default()
+        }
+    };
+    Ok(TOPIC_SETTINGS.iter().zip(topic_values(topic.config())).map(describe).collect())
+}
+
+fn config_type(kind: SettingKind) -> i8 {
+    match kind {
+        SettingKind::Boolean => 1,
+        SettingKind::OneOf(_) => 2,
+        SettingKind::Int(_) => 3,
+        SettingKind::Long(_) => 5,
+        SettingKind::Ratio => 6,
+        SettingKind::SomeOf(_) | SettingKind::Text => 7,
+    }
+}
+
+/// What clients ask a broker for; all of it fixed while it runs.
+fn describe_broker(context: &Context, name: &str) -> Described {
+    if !name.is_empty() && name.parse() != Ok(NODE_ID) {
+        return Err((ErrorCode::InvalidRequest, "there is no such broker"));
+    }
+    let setting = |name, value: String, config_type| DescribeConfigsResourceResult {
+        name: Str::from_static(name),
+        value: Some(Str::from(value)),
+        read_only: true,
+        config_source: 4,
+        config_type,
+        ..Default::default()
+    };
+    Ok(vec![
+        setting("auto.create.topics.enable", context.auto_create_topics.to_string(), 1),
+        setting("broker.id", NODE_ID.to_string(), 3),
+        setting("default.replication.factor", "1".to_owned(), 3),
+        setting("node.id", NODE_ID.to_string(), 3),
+        setting("num.partitions", DEFAULT_PARTITIONS.to_string(), 3),
+        setting("offset.metadata.max.bytes", OFFSET_METADATA_BYTES.to_string(), 3),
+        setting("socket.request.max.bytes", FRAME_BYTES.to_string(), 3),
+    ])
 }

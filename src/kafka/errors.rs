@@ -3,6 +3,8 @@
 use super::message::{Type, Version, Wire};
 use super::wire::{Fault, Reader, WireError};
 use super::writer::Writer;
+use crate::broker::{CommitError, GroupError, ReadError, TopicError};
+use crate::record::BatchError;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
@@ -153,6 +155,82 @@ impl Wire for ErrorCode {
     fn write(&self, writer: &mut Writer, _: Version) -> Result<(), WireError> {
         writer.i16(*self as i16);
         Ok(())
+    }
+}
+
+// The one map from what went wrong to what a client is told.
+
+impl From<&CommitError> for ErrorCode {
+    fn from(error: &CommitError) -> Self {
+        match error {
+            CommitError::UnknownPartition(_) => Self::UnknownTopicOrPartition,
+            CommitError::OutOfOrderSequence { .. } => Self::OutOfOrderSequenceNumber,
+            CommitError::InvalidProducerEpoch { .. } => Self::InvalidProducerEpoch,
+            // No client's commit has an expectation.
+            CommitError::OffsetFenced { .. } => Self::UnknownServerError,
+            CommitError::Storage(_) => Self::KafkaStorageError,
+            // Retried, and then against the broker that comes after.
+            CommitError::Stopped => Self::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl From<&BatchError> for ErrorCode {
+    fn from(error: &BatchError) -> Self {
+        match error {
+            BatchError::TooLarge { limit: "BATCH_BYTES", .. } => Self::MessageTooLarge,
+            BatchError::Corrupt { .. } => Self::CorruptMessage,
+            BatchError::LogAppendTime => Self::InvalidTimestamp,
+            BatchError::UnsupportedMagic { .. } => Self::UnsupportedForMessageFormat,
+            BatchError::UnsupportedCompression { .. } => Self::UnsupportedCompressionType,
+            _ => Self::InvalidRecord,
+        }
+    }
+}
+
+impl From<&ReadError> for ErrorCode {
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::UnknownPartition(_) => Self::UnknownTopicOrPartition,
+            ReadError::OffsetOutOfRange { .. } => Self::OffsetOutOfRange,
+            ReadError::Corrupt(_) => Self::CorruptMessage,
+            ReadError::Storage(_) => Self::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&TopicError> for ErrorCode {
+    fn from(error: &TopicError) -> Self {
+        match error {
+            TopicError::Exists(_) => Self::TopicAlreadyExists,
+            TopicError::Unknown(_) => Self::UnknownTopicOrPartition,
+            TopicError::Collides { .. } => Self::InvalidTopicException,
+            TopicError::Partitions { .. } => Self::InvalidPartitions,
+            TopicError::TooMany => Self::PolicyViolation,
+            TopicError::Setting(_) => Self::InvalidConfig,
+            TopicError::Storage(_) => Self::KafkaStorageError,
+            TopicError::Stopped => Self::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl From<&GroupError> for ErrorCode {
+    fn from(error: &GroupError) -> Self {
+        match error {
+            GroupError::MemberIdRequired { .. } => Self::MemberIdRequired,
+            GroupError::UnknownMember { .. } => Self::UnknownMemberId,
+            GroupError::FencedInstance { .. } => Self::FencedInstanceId,
+            GroupError::IllegalGeneration { .. } => Self::IllegalGeneration,
+            GroupError::RebalanceInProgress { .. } => Self::RebalanceInProgress,
+            GroupError::InconsistentProtocol { .. } => Self::InconsistentGroupProtocol,
+            GroupError::InvalidSessionTimeout { .. } => Self::InvalidSessionTimeout,
+            GroupError::GroupFull { .. } => Self::GroupMaxSizeReached,
+            GroupError::MetadataTooLarge { .. } => Self::MessageTooLarge,
+            // To be tried again: when there is room, or against the broker that comes after.
+            GroupError::TooManyGroups { .. }
+            | GroupError::OutOfMemory { .. }
+            | GroupError::Stopped => Self::CoordinatorNotAvailable,
+        }
     }
 }
 

@@ -1,11 +1,17 @@
 //! Fetch: reads record batches, waiting for them if there are none yet.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
+use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
 use super::metadata::{LeaderIdAndEpoch, NodeEndpoint};
 use super::wire::{Records, Str};
+use crate::broker::{self, Broker, LEADER_EPOCH, PartitionRead, ReadError};
+use crate::limits::FETCH_BYTES;
+use crate::types::{TopicId, TopicPartition};
 
 message! {
     /// Asks for record batches from given offsets on.
@@ -110,5 +116,110 @@ message! {
     pub struct AbortedTransaction {
         producer_id: i64,
         first_offset: i64,
+    }
+}
+
+/// Answers without fetch sessions: session id 0 tells the client to name all partitions each time
+/// (KIP-227).
+pub(super) async fn answer(caller: Caller<'_>, request: FetchRequest) -> FetchResponse {
+    if request.session_id != 0 && request.session_epoch > 0 {
+        return FetchResponse {
+            error_code: ErrorCode::FetchSessionIdNotFound,
+            ..Default::default()
+        };
+    }
+    let broker = &caller.context.broker;
+    let resolved = resolve(broker, caller.version, &request.topics);
+    let partitions: Vec<_> = resolved.iter().flatten().flatten().copied().collect();
+    let all_known = resolved.iter().flatten().all(Result::is_ok);
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let reads = broker.fetch(broker::FetchRequest {
+        partitions,
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES),
+        // An error is answered at once.
+        max_wait: if all_known { wait } else { Duration::ZERO },
+    });
+    let mut reads = reads.await.into_iter();
+    let responses = request.topics.into_iter().zip(resolved).map(|(topic, resolved)| {
+        let answers =
+            topic.partitions.iter().zip(resolved).map(|(asked, resolved)| match resolved {
+                Ok(_) => partition_data(asked.partition, reads.next()),
+                Err(code) => error_data(asked.partition, code),
+            });
+        let partitions = answers.collect();
+        FetchableTopicResponse { topic: topic.topic, topic_id: topic.topic_id, partitions }
+    });
+    FetchResponse { responses: responses.collect(), ..Default::default() }
+}
+
+/// For each partition asked for, by topic: what to read, or why it cannot be.
+fn resolve(
+    broker: &Broker,
+    version: i16,
+    topics: &[FetchTopic],
+) -> Vec<Vec<Result<broker::FetchPartition, ErrorCode>>> {
+    let mut resolved = Vec::with_capacity(topics.len());
+    for topic in topics {
+        let (found, unknown) = match version {
+            ..=12 => (broker.topic(&topic.topic), ErrorCode::UnknownTopicOrPartition),
+            _ => {
+                let id = TopicId::from_bytes(topic.topic_id.into_bytes());
+                (broker.topic_by_id(id), ErrorCode::UnknownTopicId)
+            }
+        };
+        let partition = |asked: &FetchPartition| {
+            let topic = found.as_ref().ok_or(unknown)?;
+            check_leader_epoch(asked.current_leader_epoch)?;
+            Ok(broker::FetchPartition {
+                partition: TopicPartition { topic: topic.id(), partition: asked.partition },
+                offset: asked.fetch_offset,
+                max_bytes: usize::try_from(asked.partition_max_bytes).unwrap_or(0),
+            })
+        };
+        resolved.push(topic.partitions.iter().map(partition).collect());
+    }
+    resolved
+}
+
+/// KIP-320: a client that knows of another leader epoch is to look again. -1: it knows none.
+pub(super) fn check_leader_epoch(current: i32) -> Result<(), ErrorCode> {
+    match current {
+        -1 | LEADER_EPOCH => Ok(()),
+        ..LEADER_EPOCH => Err(ErrorCode::FencedLeaderEpoch),
+        _ => Err(ErrorCode::UnknownLeaderEpoch),
+    }
+}
+
+fn partition_data(
+    partition_index: i32,
+    read: Option<Result<PartitionRead, ReadError>>,
+) -> PartitionData {
+    match read {
+        Some(Ok(read)) => PartitionData {
+            partition_index,
+            high_watermark: read.high_watermark,
+            last_stable_offset: read.high_watermark,
+            log_start_offset: read.log_start_offset,
+            records: Some(Records::from(read.batches)),
+            ..Default::default()
+        },
+        Some(Err(error)) => {
+            if let ReadError::Corrupt(_) | ReadError::Storage(_) = error {
+                tracing::error!(%error, "a fetch failed");
+            }
+            error_data(partition_index, ErrorCode::from(&error))
+        }
+        None => error_data(partition_index, ErrorCode::UnknownServerError),
+    }
+}
+
+fn error_data(partition_index: i32, error_code: ErrorCode) -> PartitionData {
+    PartitionData {
+        partition_index,
+        error_code,
+        high_watermark: -1,
+        records: Some(Records::default()),
+        ..Default::default()
     }
 }

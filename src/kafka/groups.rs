@@ -3,9 +3,13 @@
 
 use bytes::Bytes;
 
+use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
+use super::service::NODE_ID;
 use super::wire::Str;
+use crate::broker::{GroupError, JoinRequest, LeavingMember, SyncRequest};
+use crate::types::GroupId;
 
 message! {
     /// Asks which broker coordinates a group or a transaction.
@@ -149,4 +153,184 @@ message! {
         group_instance_id: Option<Str> [nullable],
         error_code: ErrorCode,
     }
+}
+
+const GROUP_KEY: i8 = 0;
+
+fn text(value: &Option<Str>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
+}
+
+fn group_id(id: &Str) -> Result<GroupId, ErrorCode> {
+    GroupId::new(id).map_err(|_| ErrorCode::InvalidGroupId)
+}
+
+pub(super) async fn find_coordinator(
+    caller: Caller<'_>,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let locate = |key: Str| {
+        // Transactions and share groups have no coordinator yet.
+        let refusal = match (request.key_type, key.is_empty()) {
+            (GROUP_KEY, false) => None,
+            (GROUP_KEY, true) => Some(ErrorCode::InvalidGroupId),
+            (1 | 2, _) => Some(ErrorCode::CoordinatorNotAvailable),
+            _ => Some(ErrorCode::InvalidRequest),
+        };
+        match refusal {
+            None => Coordinator {
+                key,
+                node_id: NODE_ID,
+                host: caller.context.host.clone(),
+                port: caller.context.port,
+                ..Default::default()
+            },
+            Some(error_code) => {
+                Coordinator { key, node_id: -1, port: -1, error_code, ..Default::default() }
+            }
+        }
+    };
+    if caller.version >= 4 {
+        let coordinators = request.coordinator_keys.into_iter().map(locate).collect();
+        return FindCoordinatorResponse { coordinators, ..Default::default() };
+    }
+    let Coordinator { node_id, host, port, error_code, .. } = locate(request.key);
+    FindCoordinatorResponse { node_id, host, port, error_code, ..Default::default() }
+}
+
+pub(super) async fn join(caller: Caller<'_>, request: JoinGroupRequest) -> JoinGroupResponse {
+    let version = caller.version;
+    let member_id = request.member_id.clone();
+    let refuse = |error_code, member_id| JoinGroupResponse {
+        error_code,
+        member_id,
+        // Null is allowed only since version 7.
+        protocol_name: (version < 7).then(Str::default),
+        ..Default::default()
+    };
+    let group = match group_id(&request.group_id) {
+        Ok(group) => group,
+        Err(code) => return refuse(code, member_id),
+    };
+    let rebalance_timeout_ms = match version {
+        0 => request.session_timeout_ms,
+        _ => request.rebalance_timeout_ms,
+    };
+    let protocols = request.protocols.into_iter().map(|p| (p.name.to_string(), p.metadata));
+    let instance_id = text(&request.group_instance_id);
+    let joining = caller.context.broker.groups().join(
+        &group,
+        JoinRequest {
+            member_id: member_id.to_string(),
+            // Static members are known by their instance already (KIP-394).
+            require_known_member_id: version >= 4 && instance_id.is_none(),
+            instance_id,
+            client_id: caller.client_id.to_owned(),
+            client_host: caller.context.client_host.clone(),
+            session_timeout_ms: request.session_timeout_ms,
+            rebalance_timeout_ms,
+            protocol_type: request.protocol_type.to_string(),
+            protocols: protocols.collect(),
+            supports_skip_assignment: version >= 9,
+        },
+    );
+    let joined = match joining.await {
+        Ok(joined) => joined,
+        Err(GroupError::MemberIdRequired { member_id }) => {
+            return refuse(ErrorCode::MemberIdRequired, Str::from(member_id));
+        }
+        Err(error) => return refuse(ErrorCode::from(&error), member_id),
+    };
+    let members = joined.members.into_iter().map(|member| JoinGroupResponseMember {
+        member_id: Str::from(member.member_id),
+        group_instance_id: member.instance_id.map(Str::from),
+        metadata: member.metadata,
+    });
+    JoinGroupResponse {
+        generation_id: joined.generation,
+        protocol_type: Some(Str::from(joined.protocol_type)),
+        protocol_name: Some(Str::from(joined.protocol_name)),
+        leader: Str::from(joined.leader),
+        skip_assignment: joined.skip_assignment,
+        member_id: Str::from(joined.member_id),
+        members: members.collect(),
+        ..Default::default()
+    }
+}
+
+pub(super) async fn sync(caller: Caller<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
+    let refuse = |error_code| SyncGroupResponse { error_code, ..Default::default() };
+    let group = match group_id(&request.group_id) {
+        Ok(group) => group,
+        Err(code) => return refuse(code),
+    };
+    let assignments = request.assignments.into_iter();
+    let syncing = caller.context.broker.groups().sync(
+        &group,
+        SyncRequest {
+            member_id: request.member_id.to_string(),
+            instance_id: text(&request.group_instance_id),
+            generation: request.generation_id,
+            protocol_type: text(&request.protocol_type),
+            protocol_name: text(&request.protocol_name),
+            assignments: assignments.map(|a| (a.member_id.to_string(), a.assignment)).collect(),
+        },
+    );
+    match syncing.await {
+        Ok(synced) => SyncGroupResponse {
+            protocol_type: Some(Str::from(synced.protocol_type)),
+            protocol_name: Some(Str::from(synced.protocol_name)),
+            assignment: synced.assignment,
+            ..Default::default()
+        },
+        Err(error) => refuse(ErrorCode::from(&error)),
+    }
+}
+
+pub(super) async fn heartbeat(caller: Caller<'_>, request: HeartbeatRequest) -> HeartbeatResponse {
+    let beaten = group_id(&request.group_id).and_then(|group| {
+        let (member_id, generation) = (&request.member_id, request.generation_id);
+        let instance_id = request.group_instance_id.as_deref();
+        let groups = caller.context.broker.groups();
+        groups
+            .heartbeat(&group, member_id, instance_id, generation)
+            .map_err(|error| ErrorCode::from(&error))
+    });
+    HeartbeatResponse { error_code: beaten.err().unwrap_or_default(), ..Default::default() }
+}
+
+pub(super) async fn leave(caller: Caller<'_>, request: LeaveGroupRequest) -> LeaveGroupResponse {
+    let refuse = |error_code| LeaveGroupResponse { error_code, ..Default::default() };
+    let group = match group_id(&request.group_id) {
+        Ok(group) => group,
+        Err(code) => return refuse(code),
+    };
+    let identities = match caller.version {
+        ..=2 => vec![MemberIdentity { member_id: request.member_id, ..Default::default() }],
+        _ => request.members,
+    };
+    let leaving: Vec<LeavingMember> = identities
+        .iter()
+        .map(|member| LeavingMember {
+            member_id: member.member_id.to_string(),
+            instance_id: text(&member.group_instance_id),
+        })
+        .collect();
+    let left = match caller.context.broker.groups().leave(&group, &leaving) {
+        Ok(left) => left,
+        Err(error) => return refuse(ErrorCode::from(&error)),
+    };
+    let code = |left: Result<(), GroupError>| {
+        left.map_or_else(|e| ErrorCode::from(&e), |()| ErrorCode::None)
+    };
+    let mut codes = left.into_iter().map(code);
+    if caller.version <= 2 {
+        return refuse(codes.next().unwrap_or_default());
+    }
+    let members = identities.into_iter().zip(codes).map(|(member, error_code)| MemberResponse {
+        member_id: member.member_id,
+        group_instance_id: member.group_instance_id,
+        error_code,
+    });
+    LeaveGroupResponse { members: members.collect(), ..Default::default() }
 }

@@ -1,8 +1,12 @@
 //! ListOffsets: the offset that belongs to a time, to the log's start or to its end.
 
+use super::dispatch::Caller;
 use super::errors::ErrorCode;
+use super::fetch::check_leader_epoch;
 use super::message::message;
 use super::wire::Str;
+use crate::broker::{Broker, LEADER_EPOCH};
+use crate::types::{Offset, TimestampMs, TopicPartition};
 
 message! {
     /// Asks for offsets by time.
@@ -51,4 +55,61 @@ message! {
         offset: i64 [1.., default -1],
         leader_epoch: i32 [4.., default -1],
     }
+}
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+pub(super) async fn answer(caller: Caller<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for ListOffsetsTopic { name, partitions: asked } in request.topics {
+        let mut partitions = Vec::with_capacity(asked.len());
+        for asked in asked {
+            let partition_index = asked.partition_index;
+            let found = look_up(&caller.context.broker, caller.version, &name, asked).await;
+            let mut answer = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
+            match found {
+                Ok(Some((offset, timestamp))) => {
+                    answer.offset = offset;
+                    answer.timestamp = timestamp;
+                    answer.leader_epoch = LEADER_EPOCH;
+                }
+                Ok(None) => {}
+                Err(code) => answer.error_code = code,
+            }
+            partitions.push(answer);
+        }
+        topics.push(ListOffsetsTopicResponse { name, partitions });
+    }
+    ListOffsetsResponse { topics, ..Default::default() }
+}
+
+/// Offset and timestamp of what was asked for; the timestamp is -1 for the log's ends.
+async fn look_up(
+    broker: &Broker,
+    version: i16,
+    name: &str,
+    asked: ListOffsetsPartition,
+) -> Result<Option<(Offset, TimestampMs)>, ErrorCode> {
+    let topic = broker.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition =
+        topic.partition(asked.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    check_leader_epoch(asked.current_leader_epoch)?;
+    let id = TopicPartition { topic: topic.id(), partition: asked.partition_index };
+    let found = match asked.timestamp {
+        LATEST => return Ok(Some((partition.high_watermark(), -1))),
+        // Nothing is tiered: all that there is is local.
+        EARLIEST => return Ok(Some((partition.log_start_offset(), -1))),
+        EARLIEST_LOCAL if version >= 8 => return Ok(Some((partition.log_start_offset(), -1))),
+        LATEST_TIERED if version >= 9 => return Ok(None),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => return Ok(None),
+        MAX_TIMESTAMP if version >= 7 => broker.offset_of_max_timestamp(id).await,
+        timestamp if timestamp >= 0 => broker.offset_for_timestamp(id, timestamp).await,
+        _ => return Err(ErrorCode::UnsupportedVersion),
+    };
+    found.map_err(|error| ErrorCode::from(&error))
 }

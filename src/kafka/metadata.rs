@@ -2,9 +2,13 @@
 
 use uuid::Uuid;
 
+use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
+use super::service::{Context, NODE_ID};
 use super::wire::Str;
+use crate::broker::{LEADER_EPOCH, NewTopic, Topic, TopicError};
+use crate::types::{TopicId, TopicName};
 
 message! {
     /// Asks for topics and for the brokers. Null topics are all; in version 0 an empty list is.
@@ -74,5 +78,89 @@ message! {
         host: Str,
         port: i32,
         rack: Option<Str> [nullable],
+    }
+}
+
+pub(super) async fn answer(caller: Caller<'_>, request: MetadataRequest) -> MetadataResponse {
+    let Caller { context, version, .. } = caller;
+    let create = context.auto_create_topics && (version < 4 || request.allow_auto_topic_creation);
+    let topics = match request.topics {
+        Some(topics) if version > 0 || !topics.is_empty() => {
+            let mut answers = Vec::with_capacity(topics.len());
+            for topic in topics {
+                answers.push(look_up(context, topic, create).await);
+            }
+            answers
+        }
+        _ => context.broker.topics().iter().map(|topic| describe(topic)).collect(),
+    };
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: NODE_ID,
+            host: context.host.clone(),
+            port: context.port,
+            rack: None,
+        }],
+        cluster_id: Some(Str::from(context.broker.cluster_id())),
+        controller_id: NODE_ID,
+        topics,
+        ..Default::default()
+    }
+}
+
+async fn look_up(
+    context: &Context,
+    asked: MetadataRequestTopic,
+    create: bool,
+) -> MetadataResponseTopic {
+    let MetadataRequestTopic { topic_id, name } = asked;
+    if !topic_id.is_nil() {
+        let id = TopicId::from_bytes(topic_id.into_bytes());
+        return match context.broker.topic_by_id(id) {
+            Some(topic) => describe(&topic),
+            None => MetadataResponseTopic {
+                error_code: ErrorCode::UnknownTopicId,
+                topic_id,
+                ..Default::default()
+            },
+        };
+    }
+    let error =
+        |error_code| MetadataResponseTopic { error_code, name: name.clone(), ..Default::default() };
+    let Ok(valid) = TopicName::new(name.as_deref().unwrap_or_default()) else {
+        return error(ErrorCode::InvalidTopicException);
+    };
+    if let Some(topic) = context.broker.topic(valid.as_str()) {
+        return describe(&topic);
+    }
+    if !create {
+        return error(ErrorCode::UnknownTopicOrPartition);
+    }
+    let new = NewTopic { name: valid.clone(), partitions: None, config: Default::default() };
+    match context.broker.create_topic(new).await {
+        Ok(topic) => describe(&topic),
+        // Somebody else was quicker.
+        Err(TopicError::Exists(_)) => match context.broker.topic(valid.as_str()) {
+            Some(topic) => describe(&topic),
+            None => error(ErrorCode::LeaderNotAvailable),
+        },
+        Err(failure) => error(ErrorCode::from(&failure)),
+    }
+}
+
+fn describe(topic: &Topic) -> MetadataResponseTopic {
+    let partition = |partition_index| MetadataResponsePartition {
+        partition_index,
+        leader_id: NODE_ID,
+        leader_epoch: LEADER_EPOCH,
+        replica_nodes: vec![NODE_ID],
+        isr_nodes: vec![NODE_ID],
+        ..Default::default()
+    };
+    MetadataResponseTopic {
+        name: Some(Str::from(topic.name().as_str())),
+        topic_id: Uuid::from_bytes(topic.id().to_bytes()),
+        partitions: (0..topic.partitions()).map(partition).collect(),
+        ..Default::default()
     }
 }

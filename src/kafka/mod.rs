@@ -1,8 +1,14 @@
-//! The Kafka protocol: frames, messages, error codes. Knows nothing of pipelines.
+//! The Kafka protocol: frames, messages, error codes. It turns requests into calls of the broker
+//! and outcomes into responses; knows nothing of pipelines and stores nothing.
+//!
+//! An API family is a file: its messages, then what answers them. The table of the APIs is in
+//! `api`, the one dispatch in `dispatch`, the one map from our errors to Kafka's codes in `errors`.
 
 mod api;
 mod api_versions;
 mod configs;
+mod connection;
+mod dispatch;
 mod errors;
 mod fetch;
 mod groups;
@@ -14,6 +20,9 @@ mod metadata;
 mod offsets;
 mod produce;
 mod producers;
+mod service;
 mod topics;
 mod wire;
 mod writer;
+
+pub use self::service::{Options, Service};

@@ -1,11 +1,19 @@
 //! Produce: appends record batches.
 
+use bytes::Bytes;
 use uuid::Uuid;
 
+use super::api::Message;
+use super::connection::{ConnectionError, PendingResponse};
 use super::errors::ErrorCode;
+use super::header::{RequestHeader, encode_response};
 use super::message::message;
 use super::metadata::{LeaderIdAndEpoch, NodeEndpoint};
+use super::service::Context;
 use super::wire::{Records, Str};
+use crate::broker::{Append, Broker, Commit, PendingCommit, Topic};
+use crate::record::{BatchError, Compression, RecordBatch};
+use crate::types::{TopicId, TopicPartition};
 
 message! {
     /// Record batches to append, by topic and partition.
@@ -63,4 +71,165 @@ message! {
         batch_index: i32,
         batch_index_error_message: Option<Str> [nullable],
     }
+}
+
+/// Takes up a Produce request: its batches are in the committer's queue when this returns. The
+/// future that it returns gives the response when they are durable.
+///
+/// Each batch is a commit of its own: one that is refused does not touch the others.
+pub(super) async fn submit(
+    context: &Context,
+    header: RequestHeader,
+    body: Bytes,
+) -> Result<PendingResponse, ConnectionError> {
+    let RequestHeader { api_version: version, correlation_id, .. } = header;
+    let request = ProduceRequest::decode(body, version)?;
+    let acks = request.acks;
+    let refused = match (acks, &request.transactional_id) {
+        (-1..=1, None) => None,
+        (-1..=1, Some(_)) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
+        _ => Some(ErrorCode::InvalidRequiredAcks),
+    };
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        let found = find_topic(&context.broker, version, &topic);
+        let unknown = match version {
+            ..=12 => ErrorCode::UnknownTopicOrPartition,
+            _ => ErrorCode::UnknownTopicId,
+        };
+        let mut partitions = Vec::with_capacity(topic.partition_data.len());
+        for PartitionProduceData { index, records } in topic.partition_data {
+            let submitted = match (refused, &found) {
+                (Some(code), _) => Err(Refusal::from(code)),
+                (None, None) => Err(Refusal::from(unknown)),
+                (None, Some(topic)) => append(context, version, topic, index, records).await,
+            };
+            partitions.push((index, submitted));
+        }
+        topics.push((topic.name, topic.topic_id, partitions));
+    }
+    Ok(Box::pin(async move {
+        let response = respond(topics).await;
+        if acks == 0 {
+            return match first_error(&response) {
+                None => Ok(None),
+                Some(error) => Err(ConnectionError::Unacknowledged(error)),
+            };
+        }
+        Ok(Some(encode_response(&response, version, correlation_id)?))
+    }))
+}
+
+fn find_topic(
+    broker: &Broker,
+    version: i16,
+    topic: &TopicProduceData,
+) -> Option<std::sync::Arc<Topic>> {
+    match version {
+        ..=12 => broker.topic(&topic.name),
+        _ => broker.topic_by_id(TopicId::from_bytes(topic.topic_id.into_bytes())),
+    }
+}
+
+/// Why a batch was refused.
+struct Refusal {
+    code: ErrorCode,
+    message: Option<String>,
+    /// The record to blame, by its index in the batch.
+    record: Option<i32>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None, record: None }
+    }
+}
+
+impl From<BatchError> for Refusal {
+    fn from(error: BatchError) -> Self {
+        let record = match &error {
+            BatchError::Record { index, .. } => Some(*index),
+            _ => None,
+        };
+        Self { code: ErrorCode::from(&error), message: Some(error.to_string()), record }
+    }
+}
+
+async fn append(
+    context: &Context,
+    version: i16,
+    topic: &Topic,
+    index: i32,
+    records: Option<Records>,
+) -> Result<PendingCommit, Refusal> {
+    if topic.partition(index).is_none() {
+        return Err(Refusal::from(ErrorCode::UnknownTopicOrPartition));
+    }
+    let batch = RecordBatch::parse(records.unwrap_or_default().into_bytes())?;
+    // Consumers of versions that know no zstd are not to be surprised by it (KIP-110).
+    if version < 7 && batch.compression() == Compression::Zstd {
+        return Err(Refusal::from(ErrorCode::UnsupportedCompressionType));
+    }
+    if batch.is_transactional() {
+        return Err(Refusal::from(ErrorCode::InvalidTxnState));
+    }
+    batch.validate()?;
+    let partition = TopicPartition { topic: topic.id(), partition: index };
+    let appends = vec![Append { partition, batch }];
+    Ok(context.broker.submit(Commit { appends, ..Commit::default() }).await)
+}
+
+type SubmittedTopic = (Str, Uuid, Vec<(i32, Result<PendingCommit, Refusal>)>);
+
+async fn respond(topics: Vec<SubmittedTopic>) -> ProduceResponse {
+    let mut responses = Vec::with_capacity(topics.len());
+    for (name, topic_id, partitions) in topics {
+        let mut partition_responses = Vec::with_capacity(partitions.len());
+        for (index, submitted) in partitions {
+            let outcome = match submitted {
+                Ok(pending) => pending.await.map_err(|error| Refusal {
+                    code: ErrorCode::from(&error),
+                    message: Some(error.to_string()),
+                    record: None,
+                }),
+                Err(refusal) => Err(refusal),
+            };
+            let appended = outcome.map(|committed| committed.appended.first().copied());
+            partition_responses.push(match appended {
+                Ok(Some(appended)) => PartitionProduceResponse {
+                    index,
+                    base_offset: appended.base_offset,
+                    log_start_offset: appended.log_start_offset,
+                    ..Default::default()
+                },
+                Ok(None) => refusal_response(index, ErrorCode::UnknownServerError.into()),
+                Err(refusal) => refusal_response(index, refusal),
+            });
+        }
+        responses.push(TopicProduceResponse { name, topic_id, partition_responses });
+    }
+    ProduceResponse { responses, ..Default::default() }
+}
+
+fn refusal_response(index: i32, refusal: Refusal) -> PartitionProduceResponse {
+    let error_message = refusal.message.map(Str::from);
+    let record_error = refusal.record.map(|batch_index| BatchIndexAndErrorMessage {
+        batch_index,
+        batch_index_error_message: error_message.clone(),
+    });
+    PartitionProduceResponse {
+        index,
+        error_code: refusal.code,
+        base_offset: -1,
+        record_errors: record_error.into_iter().collect(),
+        error_message,
+        ..Default::default()
+    }
+}
+
+fn first_error(response: &ProduceResponse) -> Option<String> {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let failed = partitions.find(|partition| partition.error_code != ErrorCode::None)?;
+    let message = failed.error_message.as_deref().unwrap_or_default();
+    Some(format!("{:?} {message}", failed.error_code))
 }

@@ -1,5 +1,6 @@
 //! InitProducerId: gives a producer its id, with which its batches are told apart (KIP-98).
 
+use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
 use super::wire::Str;
@@ -20,5 +21,31 @@ message! {
         error_code: ErrorCode,
         producer_id: i64 [0.., default -1],
         producer_epoch: i16,
+    }
+}
+
+pub(super) async fn init(
+    caller: Caller<'_>,
+    request: InitProducerIdRequest,
+) -> InitProducerIdResponse {
+    let refuse = |error_code| InitProducerIdResponse {
+        error_code,
+        producer_epoch: -1,
+        ..Default::default()
+    };
+    match request.transactional_id.as_deref() {
+        None => {}
+        Some("") => return refuse(ErrorCode::InvalidRequest),
+        // Transactions are not served yet; this is the one answer that clients take as final.
+        Some(_) => return refuse(ErrorCode::TransactionalIdAuthorizationFailed),
+    }
+    // As in Kafka, a producer without transactions that starts over gets a new id, not an epoch.
+    match caller.context.broker.init_producer_id().await {
+        Ok(producer) => InitProducerIdResponse {
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            ..Default::default()
+        },
+        Err(error) => refuse(ErrorCode::from(&error)),
     }
 }

@@ -1,10 +1,18 @@
 //! CreateTopics and DeleteTopics.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use uuid::Uuid;
 
+use super::configs::topic_values;
+use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
+use super::service::NODE_ID;
 use super::wire::Str;
+use crate::broker::{Broker, NewTopic, Topic};
+use crate::types::{TopicId, TopicName};
 
 message! {
     /// Topics to make.
@@ -89,5 +97,143 @@ message! {
         topic_id: Uuid [6.., ignorable],
         error_code: ErrorCode,
         error_message: Option<Str> [5.., nullable, ignorable],
+    }
+}
+
+/// "The broker's own" partition count or replication factor (KIP-464).
+const BROKER_DEFAULT: i32 = -1;
+
+pub(super) async fn create(
+    caller: Caller<'_>,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    let broker = &caller.context.broker;
+    let asked = request.topics;
+    let mut topics = Vec::with_capacity(asked.len());
+    for (index, topic) in asked.iter().enumerate() {
+        let twice =
+            asked.iter().enumerate().any(|(i, other)| i != index && other.name == topic.name);
+        let made = if twice {
+            Err((ErrorCode::InvalidRequest, "the request names this topic twice".to_owned()))
+        } else {
+            create_one(broker, topic, request.validate_only).await
+        };
+        topics.push(match made {
+            Ok(result) => result,
+            Err((error_code, message)) => CreatableTopicResult {
+                name: topic.name.clone(),
+                error_code,
+                error_message: Some(Str::from(message)),
+                ..Default::default()
+            },
+        });
+    }
+    CreateTopicsResponse { topics, ..Default::default() }
+}
+
+type Refused = (ErrorCode, String);
+
+async fn create_one(
+    broker: &Broker,
+    asked: &CreatableTopic,
+    validate_only: bool,
+) -> Result<CreatableTopicResult, Refused> {
+    let name = TopicName::new(&asked.name)
+        .map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))?;
+    let partitions = partition_count(asked)?;
+    let mut config = BTreeMap::new();
+    for CreatableTopicConfig { name, value } in &asked.configs {
+        let Some(value) = value else {
+            return Err((ErrorCode::InvalidConfig, format!("setting {name} has no value")));
+        };
+        config.insert(name.to_string(), value.to_string());
+    }
+    let new = NewTopic { name, partitions, config };
+    let refused = |error: crate::broker::TopicError| (ErrorCode::from(&error), error.to_string());
+    let (id, partitions, config) = if validate_only {
+        broker.check_topic(&new).map_err(refused)?;
+        let partitions = new.partitions.unwrap_or(crate::limits::DEFAULT_PARTITIONS);
+        (Uuid::nil(), partitions, new.config)
+    } else {
+        let topic = broker.create_topic(new).await.map_err(refused)?;
+        let id = Uuid::from_bytes(topic.id().to_bytes());
+        (id, topic.partitions(), topic.config().clone())
+    };
+    let value = |(name, value, is_set): (&str, String, bool)| CreatableTopicConfigs {
+        name: Str::from(name),
+        value: Some(Str::from(value)),
+        config_source: super::configs::source(is_set),
+        ..Default::default()
+    };
+    Ok(CreatableTopicResult {
+        name: asked.name.clone(),
+        topic_id: id,
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs: Some(topic_values(&config).map(value).collect()),
+        ..Default::default()
+    })
+}
+
+/// The number of partitions asked for; `None` for the default. One node holds one replica.
+fn partition_count(asked: &CreatableTopic) -> Result<Option<i32>, Refused> {
+    if !asked.assignments.is_empty() {
+        if asked.num_partitions != BROKER_DEFAULT || asked.replication_factor != -1 {
+            let message = "a replica assignment and a number of partitions or replicas";
+            return Err((ErrorCode::InvalidRequest, message.to_owned()));
+        }
+        let mut indexes: Vec<i32> = asked.assignments.iter().map(|a| a.partition_index).collect();
+        indexes.sort_unstable();
+        let gapless = (0..).zip(&indexes).all(|(expected, index)| expected == *index);
+        let here = asked.assignments.iter().all(|a| a.broker_ids == [NODE_ID]);
+        if !gapless || !here {
+            let message = format!("partitions must be 0 and up, each on broker {NODE_ID} alone");
+            return Err((ErrorCode::InvalidReplicaAssignment, message));
+        }
+        return Ok(i32::try_from(indexes.len()).ok());
+    }
+    if !matches!(asked.replication_factor, -1 | 1) {
+        let message = format!("replication factor {} on one broker", asked.replication_factor);
+        return Err((ErrorCode::InvalidReplicationFactor, message));
+    }
+    Ok((asked.num_partitions != BROKER_DEFAULT).then_some(asked.num_partitions))
+}
+
+pub(super) async fn delete(
+    caller: Caller<'_>,
+    request: DeleteTopicsRequest,
+) -> DeleteTopicsResponse {
+    let broker = &caller.context.broker;
+    let asked = match caller.version {
+        ..=5 => {
+            let by_name = |name| DeleteTopicState { name: Some(name), ..Default::default() };
+            request.topic_names.into_iter().map(by_name).collect()
+        }
+        _ => request.topics,
+    };
+    let mut responses = Vec::with_capacity(asked.len());
+    for DeleteTopicState { name, topic_id } in asked {
+        let (found, unknown) = find(broker, name.as_ref(), topic_id);
+        let error_code = match &found {
+            None => unknown,
+            Some(topic) => match broker.delete_topic(topic.id()).await {
+                Ok(()) => ErrorCode::None,
+                Err(error) => ErrorCode::from(&error),
+            },
+        };
+        let name = name.or_else(|| found.as_ref().map(|topic| Str::from(topic.name().as_str())));
+        let topic_id = found.map_or(topic_id, |topic| Uuid::from_bytes(topic.id().to_bytes()));
+        responses.push(DeletableTopicResult { name, topic_id, error_code, error_message: None });
+    }
+    DeleteTopicsResponse { responses, ..Default::default() }
+}
+
+fn find(broker: &Broker, name: Option<&Str>, id: Uuid) -> (Option<Arc<Topic>>, ErrorCode) {
+    match name {
+        Some(name) => (broker.topic(name), ErrorCode::UnknownTopicOrPartition),
+        None => {
+            let id = TopicId::from_bytes(id.into_bytes());
+            (broker.topic_by_id(id), ErrorCode::UnknownTopicId)
+        }
     }
 }

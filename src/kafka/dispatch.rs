@@ -1,0 +1,91 @@
+//! The one dispatch: from an API key to what answers it.
+
+use bytes::Bytes;
+
+use super::api::{ApiKey, Request};
+use super::connection::{ConnectionError, PendingResponse};
+use super::header::{RequestHeader, encode_response};
+use super::service::Context;
+use super::writer::Segments;
+use super::{
+    api_versions, configs, fetch, groups, list_offsets, metadata, offsets, produce, producers,
+    topics,
+};
+
+/// A request that was taken up.
+pub(super) enum Call {
+    /// Its response.
+    Done(Segments),
+    /// What will be its response; the next request need not wait for it. `None` for a request
+    /// that has none.
+    Pending(PendingResponse),
+}
+
+/// Handles one request. Requests of APIs that are still to come (transactions, KIP-848 groups,
+/// share groups) get their arm here.
+pub(super) async fn dispatch(
+    context: &Context,
+    header: RequestHeader,
+    body: Bytes,
+) -> Result<Call, ConnectionError> {
+    let Some(api) = ApiKey::from_key(header.api_key) else {
+        return Err(ConnectionError::UnsupportedApi { key: header.api_key });
+    };
+    if !api.versions().contains(&header.api_version) {
+        return match api {
+            ApiKey::ApiVersions => Ok(Call::Done(api_versions::unsupported(&header)?)),
+            _ => Err(ConnectionError::UnsupportedVersion { api, version: header.api_version }),
+        };
+    }
+    let exchange = Exchange { context, header, body };
+    let response = match api {
+        ApiKey::Produce => {
+            let Exchange { context, header, body } = exchange;
+            return Ok(Call::Pending(produce::submit(context, header, body).await?));
+        }
+        ApiKey::Fetch => exchange.answer(fetch::answer).await,
+        ApiKey::ListOffsets => exchange.answer(list_offsets::answer).await,
+        ApiKey::Metadata => exchange.answer(metadata::answer).await,
+        ApiKey::OffsetCommit => exchange.answer(offsets::commit).await,
+        ApiKey::OffsetFetch => exchange.answer(offsets::fetch).await,
+        ApiKey::FindCoordinator => exchange.answer(groups::find_coordinator).await,
+        ApiKey::JoinGroup => exchange.answer(groups::join).await,
+        ApiKey::Heartbeat => exchange.answer(groups::heartbeat).await,
+        ApiKey::LeaveGroup => exchange.answer(groups::leave).await,
+        ApiKey::SyncGroup => exchange.answer(groups::sync).await,
+        ApiKey::ApiVersions => exchange.answer(api_versions::answer).await,
+        ApiKey::CreateTopics => exchange.answer(topics::create).await,
+        ApiKey::DeleteTopics => exchange.answer(topics::delete).await,
+        ApiKey::InitProducerId => exchange.answer(producers::init).await,
+        ApiKey::DescribeConfigs => exchange.answer(configs::describe).await,
+    };
+    response.map(Call::Done)
+}
+
+/// What a handler is told beside the request itself.
+pub(super) struct Caller<'a> {
+    pub(super) context: &'a Context,
+    pub(super) version: i16,
+    pub(super) client_id: &'a str,
+}
+
+struct Exchange<'a> {
+    context: &'a Context,
+    header: RequestHeader,
+    body: Bytes,
+}
+
+impl Exchange<'_> {
+    /// Parse, call, reply.
+    async fn answer<R: Request>(
+        self,
+        handler: impl AsyncFnOnce(Caller<'_>, R) -> R::Response,
+    ) -> Result<Segments, ConnectionError> {
+        let RequestHeader { api_version: version, correlation_id, client_id, .. } = self.header;
+        let request = R::decode(self.body, version)?;
+        let client_id = client_id.as_deref().unwrap_or_default();
+        let caller = Caller { context: self.context, version, client_id };
+        let response = handler(caller, request).await;
+        Ok(encode_response(&response, version, correlation_id)?)
+    }
+}
