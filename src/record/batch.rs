@@ -18,14 +18,12 @@
 //! | 61 | records | |
 
 use std::fmt;
-use std::iter::FusedIterator;
-use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
 use super::compression::Compression;
-use super::error::{BatchError, RecordProblem};
-use super::record::{Header, RawRecord, Record, read_record};
+use super::error::BatchError;
+use super::walk::{Records, Walk};
 use crate::limits::{BATCH_BYTES, BATCH_RECORDS};
 use crate::types::{Offset, ProducerId, TimestampMs};
 
@@ -60,18 +58,18 @@ pub struct RecordBatch {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fields {
-    base_offset: Offset,
-    leader_epoch: i32,
-    crc: u32,
-    attributes: i16,
-    compression: Compression,
-    last_offset_delta: i32,
-    base_timestamp: TimestampMs,
-    max_timestamp: TimestampMs,
-    producer: ProducerId,
-    base_sequence: i32,
-    record_count: i32,
+pub(super) struct Fields {
+    pub(super) base_offset: Offset,
+    pub(super) leader_epoch: i32,
+    pub(super) crc: u32,
+    pub(super) attributes: i16,
+    pub(super) compression: Compression,
+    pub(super) last_offset_delta: i32,
+    pub(super) base_timestamp: TimestampMs,
+    pub(super) max_timestamp: TimestampMs,
+    pub(super) producer: ProducerId,
+    pub(super) base_sequence: i32,
+    pub(super) record_count: i32,
 }
 
 impl RecordBatch {
@@ -158,10 +156,7 @@ impl RecordBatch {
 
     /// Who set the timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
-        match self.has(LOG_APPEND_TIME_BIT) {
-            true => TimestampType::LogAppendTime,
-            false => TimestampType::CreateTime,
-        }
+        self.fields.timestamp_type()
     }
 
     /// Codec of the records.
@@ -171,12 +166,12 @@ impl RecordBatch {
 
     /// Whether it belongs to a transaction.
     pub fn is_transactional(&self) -> bool {
-        self.has(TRANSACTIONAL_BIT)
+        self.fields.has(TRANSACTIONAL_BIT)
     }
 
     /// Whether it is a transaction's marker and not data.
     pub fn is_control(&self) -> bool {
-        self.has(CONTROL_BIT)
+        self.fields.has(CONTROL_BIT)
     }
 
     /// Epoch of the leader that appended it; anything until then.
@@ -233,7 +228,7 @@ impl RecordBatch {
     /// The records, with their offsets. They are slices of the batch, or of one buffer if it is
     /// compressed. The iterator ends after its first error.
     pub fn records(&self) -> Result<Records, BatchError> {
-        Ok(Records { payload: self.payload()?, walk: Walk::new(self.fields), done: false })
+        Ok(Records::new(self.fields, self.payload()?))
     }
 
     /// Appends the batch to `out` as appended at `base_offset` under `leader_epoch`; all else is
@@ -249,10 +244,6 @@ impl RecordBatch {
     /// The records, not compressed.
     fn payload(&self) -> Result<Bytes, BatchError> {
         self.fields.compression.decompress(self.bytes.slice(HEADER_BYTES..))
-    }
-
-    fn has(&self, bit: i16) -> bool {
-        self.fields.attributes & bit != 0
     }
 }
 
@@ -292,6 +283,17 @@ impl Fields {
         Ok(fields)
     }
 
+    fn has(&self, bit: i16) -> bool {
+        self.attributes & bit != 0
+    }
+
+    pub(super) fn timestamp_type(&self) -> TimestampType {
+        match self.has(LOG_APPEND_TIME_BIT) {
+            true => TimestampType::LogAppendTime,
+            false => TimestampType::CreateTime,
+        }
+    }
+
     /// What the arithmetic on offsets and the walk over the records rely on.
     fn check(&self) -> Result<(), BatchError> {
         let refuse = |field, value| Err(BatchError::Field { field, value });
@@ -321,117 +323,6 @@ impl Fields {
 fn batch_bytes(header: &[u8; HEADER_BYTES]) -> i64 {
     i64::from((&header[8..]).get_i32()) + LENGTH_END as i64
 }
-
-/// Goes over a batch's records and holds them against its header.
-#[derive(Debug, Clone)]
-struct Walk {
-    fields: Fields,
-    /// Where in the payload the next record begins.
-    at: usize,
-    /// Records read.
-    index: i32,
-    /// Least offset delta that the next record may have.
-    least_delta: i64,
-}
-
-impl Walk {
-    fn new(fields: Fields) -> Self {
-        Self { fields, at: 0, index: 0, least_delta: 0 }
-    }
-
-    /// The next record's places in the payload and its timestamp.
-    #[inline]
-    fn next(
-        &mut self,
-        payload: &[u8],
-        on_header: impl FnMut(Range<usize>, Option<Range<usize>>),
-    ) -> Option<Result<(RawRecord, TimestampMs), BatchError>> {
-        if self.index == self.fields.record_count {
-            return None;
-        }
-        let index = self.index;
-        let result = self.step(payload, on_header);
-        self.index += 1;
-        Some(result.map_err(|problem| BatchError::Record { index, problem }))
-    }
-
-    #[inline]
-    fn step(
-        &mut self,
-        payload: &[u8],
-        on_header: impl FnMut(Range<usize>, Option<Range<usize>>),
-    ) -> Result<(RawRecord, TimestampMs), RecordProblem> {
-        let (raw, end) = read_record(payload, self.at, on_header)?;
-        let (delta, most) = (raw.offset_delta, self.fields.last_offset_delta);
-        let least = self.least_delta;
-        if i64::from(delta) < least || delta > most {
-            return Err(RecordProblem::OffsetDelta { delta, least, most });
-        }
-        let created = self.fields.base_timestamp.checked_add(raw.timestamp_delta);
-        let timestamp = match self.fields.attributes & LOG_APPEND_TIME_BIT {
-            0 => created.ok_or(RecordProblem::Timestamp)?,
-            _ => self.fields.max_timestamp,
-        };
-        self.at = end;
-        self.least_delta = i64::from(delta) + 1;
-        Ok((raw, timestamp))
-    }
-
-    /// After the last record nothing may follow.
-    fn finish(&self, payload: &[u8]) -> Result<(), BatchError> {
-        match payload.len() - self.at {
-            0 => Ok(()),
-            bytes => Err(BatchError::TrailingBytes { bytes, count: self.fields.record_count }),
-        }
-    }
-}
-
-/// Iterator over a batch's records; see [`RecordBatch::records`]. It owns what it reads.
-#[derive(Debug, Clone)]
-pub struct Records {
-    payload: Bytes,
-    walk: Walk,
-    done: bool,
-}
-
-impl Iterator for Records {
-    type Item = Result<Record, BatchError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let payload = &self.payload;
-        let mut headers = Vec::new();
-        let next = self.walk.next(payload, |key, value| {
-            let value = value.map(|value| payload.slice(value));
-            headers.push(Header { key: payload.slice(key), value });
-        });
-        let item = match next {
-            None => self.walk.finish(payload).err().map(Err),
-            Some(result) => Some(result.map(|(raw, timestamp)| Record {
-                offset: self.walk.fields.base_offset + Offset::from(raw.offset_delta),
-                timestamp,
-                key: raw.key.map(|key| payload.slice(key)),
-                value: raw.value.map(|value| payload.slice(value)),
-                headers,
-            })),
-        };
-        self.done = !matches!(item, Some(Ok(_)));
-        item
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        if self.done {
-            return (0, Some(0));
-        }
-        // One more for the error that may end it.
-        let left = (self.walk.fields.record_count - self.walk.index) as usize;
-        (0, Some(left + 1))
-    }
-}
-
-impl FusedIterator for Records {}
 
 /// The batches that stand one after the other in `bytes`, without copying them. The iterator ends
 /// after its first error; a batch cut off at the end is one.
@@ -463,6 +354,7 @@ fn split_first(rest: &mut Bytes) -> Result<Bytes, BatchError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::RecordProblem;
     use super::super::hostile::{batch_of, field, reseal};
     use super::*;
 
@@ -574,6 +466,30 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
+    }
+
+    #[test]
+    fn offset_deltas_grow_and_end_with_the_headers() {
+        // Behind the first record's length of two bytes, its attributes and its timestamp delta.
+        let at = HEADER_BYTES + 4;
+        assert_eq!(plain().as_bytes()[at], 0);
+        // As zigzag: 1, which the second record has too, then 3 and -1.
+        let problem = |delta, least| RecordProblem::OffsetDelta { delta, least, most: 2 };
+        for (byte, index, problem) in
+            [(2, 1, problem(1, 2)), (6, 0, problem(3, 0)), (1, 0, problem(-1, 0))]
+        {
+            let batch = patched(at, &[byte]).unwrap();
+            assert_eq!(batch.validate(), Err(BatchError::Record { index, problem }));
+            let error = batch.records().unwrap().find_map(Result::err);
+            assert_eq!(error, Some(BatchError::Record { index, problem }));
+        }
+    }
+
+    #[test]
+    fn timestamps_do_not_wrap() {
+        let batch = patched(field::BASE_TIMESTAMP, &i64::MAX.to_be_bytes()).unwrap();
+        let problem = RecordProblem::Timestamp;
+        assert_eq!(batch.validate(), Err(BatchError::Record { index: 1, problem }));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::types::ProducerId;
 /// Where header fields stand.
 pub(super) mod field {
     pub(in super::super) const LAST_OFFSET_DELTA: usize = 23;
+    pub(in super::super) const BASE_TIMESTAMP: usize = 27;
     pub(in super::super) const PRODUCER_ID: usize = 43;
     pub(in super::super) const BASE_SEQUENCE: usize = 53;
     pub(in super::super) const RECORD_COUNT: usize = 57;

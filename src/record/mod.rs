@@ -9,17 +9,19 @@ mod builder;
 mod compression;
 mod error;
 mod partitioner;
-#[allow(clippy::module_inception)]
+#[expect(clippy::module_inception, reason = "one record of the room of records")]
 mod record;
 mod stretch;
+mod walk;
 
 #[cfg(test)]
 mod hostile;
 
-pub use batch::{RecordBatch, Records, TimestampType, split_batches};
+pub use batch::{RecordBatch, TimestampType, split_batches};
 pub use builder::BatchBuilder;
 pub use compression::Compression;
 pub use error::{BatchError, RecordProblem};
 pub use partitioner::partition_for_key;
 pub use record::{Header, Record};
 pub use stretch::batches_from;
+pub use walk::Records;
