@@ -104,21 +104,46 @@ pub const OFFSET_METADATA_BYTES: usize = 4_096;
 
 /// Linear memory of one plugin instance, bytes. Go runs in 16 MiB, JavaScript in 90.
 pub const PLUGIN_MEMORY_BYTES: usize = 128 * MIB;
+/// Most linear memory that a step may be given, bytes; the size of a slot in the instance pool.
+pub const PLUGIN_MEMORY_BYTES_MAX: usize = 1024 * MIB;
+/// Share of its memory limit, percent, past which an instance is replaced between two batches.
+/// Some toolchains leak a few bytes with every call.
+pub const PLUGIN_MEMORY_MARK_PERCENT: usize = 87;
 /// Table elements of one plugin instance.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 100_000;
+/// Stack of one plugin call, bytes; a quarter of what a tokio thread has.
+pub const PLUGIN_STACK_BYTES: usize = 512 * KIB;
+/// Core instances, tables and memories that one component may be composed of. Python's are of
+/// about 20 core instances, JavaScript's have 3 memories.
+pub const PLUGIN_CORE_INSTANCES: u32 = 64;
+/// See [`PLUGIN_CORE_INSTANCES`].
+pub const PLUGIN_TABLES: u32 = 32;
+/// See [`PLUGIN_CORE_INSTANCES`].
+pub const PLUGIN_MEMORIES: u32 = 8;
+/// Bookkeeping of one plugin instance on the host's side, bytes: globals, functions, imports.
+pub const PLUGIN_INSTANCE_BYTES: usize = 8 * MIB;
+/// Resource handles of one plugin instance. The contract has no resources; what is left are a
+/// component's own.
+pub const PLUGIN_HANDLES: usize = 1_000;
 /// Time of one plugin call, milliseconds.
 pub const PLUGIN_CALL_MS: u64 = 1_000;
+/// Most time that a step may be given for one call, milliseconds. A pipeline stops no faster.
+pub const PLUGIN_CALL_MS_MAX: u64 = 60_000;
 /// Period of the clock that ends overlong plugin calls, milliseconds.
 pub const PLUGIN_TICK_MS: u64 = 10;
+/// Time after which a plugin's batch is handed back as far as it has come, milliseconds.
+pub const PLUGIN_BATCH_MS: u64 = 1_000;
 /// Largest component, bytes.
 pub const COMPONENT_BYTES: usize = 32 * MIB;
-/// Output records of one input record.
+/// Output records, or names of outputs, of one input record.
 pub const PLUGIN_OUTPUT_RECORDS: usize = 10_000;
-/// Output bytes of one input record.
+/// Output bytes of one input record. A batch is handed back as soon as it has made as many.
 pub const PLUGIN_OUTPUT_BYTES: usize = 16 * MIB;
-/// Longest log line taken from a plugin, bytes.
+/// Longest error text taken from a plugin, bytes. Part of the contract in `wit/`.
+pub const PLUGIN_ERROR_BYTES: usize = 4 * KIB;
+/// Longest log line taken from a plugin, bytes. Part of the contract in `wit/`.
 pub const PLUGIN_LOG_BYTES: usize = 4 * KIB;
-/// Log lines taken from one plugin call.
+/// Log lines taken from one plugin call. Part of the contract in `wit/`.
 pub const PLUGIN_LOG_LINES: usize = 100;
 /// Plugin instances of one broker; also the size of the instance pool.
 pub const PLUGIN_INSTANCES: u32 = 1_000;
@@ -154,5 +179,8 @@ const _: () = {
     assert!(MEMBER_METADATA_BYTES <= GROUPS_BYTES);
     assert!(MEMBER_ID_PREFIX_BYTES < GROUP_ID_BYTES);
     assert!(PLUGIN_TICK_MS < PLUGIN_CALL_MS);
+    assert!(PLUGIN_CALL_MS <= PLUGIN_CALL_MS_MAX);
+    assert!(PLUGIN_MEMORY_BYTES <= PLUGIN_MEMORY_BYTES_MAX);
+    assert!(PLUGIN_MEMORY_MARK_PERCENT < 100);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
 };

@@ -1,0 +1,56 @@
+//! What the tests of this room share: one engine, and components compiled from text.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use crate::record::{Header, Record};
+
+use super::{Engine, Instance, Limits, Plugin, PluginError, Settings};
+
+pub(super) const FAULTS: &str = include_str!("../../tests/fixtures/plugins/faults.wat");
+pub(super) const FILTER: &str = include_str!("../../tests/fixtures/plugins/filter.wat");
+pub(super) const ROUTER: &str = include_str!("../../tests/fixtures/plugins/router.wat");
+pub(super) const NO_PLUGIN: &str = include_str!("../../tests/fixtures/plugins/no-plugin.wat");
+pub(super) const COMPOSED: &str = include_str!("../../tests/fixtures/plugins/composed.wat");
+
+/// One for all tests: each takes TiB of address space.
+pub(super) fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new().unwrap())
+}
+
+pub(super) fn load(text: &str) -> Result<Plugin, PluginError> {
+    engine().load(&wat::parse_str(text).unwrap())
+}
+
+/// The text with one place changed.
+pub(super) fn with(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    text.replace(from, to)
+}
+
+/// A text of one module with a start function.
+pub(super) fn with_start(text: &str, body: &str) -> String {
+    let start = format!("(func $start {body}) (start $start)\n    (memory (export");
+    with(text, "(memory (export", &start)
+}
+
+pub(super) fn instance(text: &str, limits: Limits) -> Instance {
+    let config = [("c".to_owned(), "configured".to_owned())].into();
+    load(text).unwrap().instance(Settings { label: "quakes/strong".to_owned(), config, limits })
+}
+
+pub(super) fn record(value: &'static str) -> Record {
+    Record {
+        offset: 7,
+        timestamp: 1_700_000_000_123,
+        key: Some(Bytes::from_static(b"key")),
+        value: Some(Bytes::from_static(value.as_bytes())),
+        headers: vec![
+            Header { key: Bytes::from_static(b"h"), value: Some(Bytes::from_static(b"1")) },
+            Header { key: Bytes::from_static("ä".as_bytes()), value: None },
+            Header { key: Bytes::from_static(b"h"), value: Some(Bytes::new()) },
+        ],
+    }
+}

@@ -1,0 +1,137 @@
+//! What a plugin can import: the step's configuration, and lines in the log. No WASI.
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::limits::{PLUGIN_LOG_BYTES, PLUGIN_LOG_LINES};
+
+use super::contract::bindings::millstream::plugin::{config, logging, types};
+use super::instance::Settings;
+use super::limits::Limiter;
+
+/// The host's side of one instance.
+pub(super) struct Host {
+    pub(super) settings: Arc<Settings>,
+    pub(super) limiter: Limiter,
+    log_lines: usize,
+}
+
+impl Host {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        let limiter = Limiter::new(&settings.limits);
+        Self { settings, limiter, log_lines: 0 }
+    }
+
+    /// Forgets what the call before has logged and which limit it hit.
+    pub(super) fn begin_call(&mut self) {
+        self.log_lines = 0;
+        self.limiter.take_hit();
+    }
+
+    /// Says how many lines of the call were not written.
+    pub(super) fn end_call(&mut self) {
+        if let Some(more) = self.log_lines.checked_sub(PLUGIN_LOG_LINES).filter(|more| *more > 0) {
+            let step = self.settings.label.as_str();
+            tracing::warn!(step, "{more} further lines of one plugin call are not written");
+        }
+    }
+}
+
+/// Adds everything that the contract offers.
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    types::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    config::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    logging::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)
+}
+
+impl types::Host for Host {}
+
+impl config::Host for Host {
+    fn get(&mut self, name: String) -> Option<String> {
+        self.settings.config.get(&name).cloned()
+    }
+}
+
+impl logging::Host for Host {
+    fn log(&mut self, level: logging::Level, text: String) {
+        self.log_lines = self.log_lines.saturating_add(1);
+        if self.log_lines > PLUGIN_LOG_LINES {
+            return;
+        }
+        let step = self.settings.label.as_str();
+        let line = one_line(&text);
+        match level {
+            logging::Level::Debug => tracing::debug!(step, "{line}"),
+            logging::Level::Info => tracing::info!(step, "{line}"),
+            logging::Level::Warn => tracing::warn!(step, "{line}"),
+            logging::Level::Error => tracing::error!(step, "{line}"),
+        }
+    }
+}
+
+/// The text as one line of bounded length. Control characters are escaped: a plugin must not be
+/// able to forge a line of the broker's, nor to steer the terminal that shows it.
+fn one_line(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(PLUGIN_LOG_BYTES)];
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::super::fixtures::{FAULTS, instance, record};
+    use super::*;
+    use std::io;
+    use std::sync::Mutex;
+
+    /// What the log holds after `work`.
+    fn logged(work: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Sink(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Sink {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_plugin_logs_under_its_steps_name_and_within_bounds() {
+        let text = logged(|| {
+            let mut plugin = instance(FAULTS, Limits::default());
+            assert_eq!(plugin.process(&["L", "x"].map(record)).failure, None);
+        });
+        let lines = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+        assert_eq!(lines("broken step=\"quakes/strong\""), PLUGIN_LOG_LINES, "{text}");
+        assert_eq!(lines("100 further lines of one plugin call are not written"), 1);
+        assert_eq!(text.lines().count(), PLUGIN_LOG_LINES + 1);
+    }
+
+    #[test]
+    fn a_log_line_stays_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m ä"), "a\\nb\\u{1b}[31m ä");
+        assert_eq!(one_line(&"x".repeat(10_000)).len(), PLUGIN_LOG_BYTES);
+    }
+}
