@@ -1,1 +1,4 @@
+//! The one integration binary.
 
+mod kafka_messages;
+mod kafka_schema;
