@@ -18,60 +18,68 @@ const SINCE_KAFKA_4_2: [(ApiKey, i16); 3] =
 /// More than any frame holds.
 const TWO_BILLION: u32 = 2_000_000_000;
 
-/// Calls a function for every message, ours and theirs.
-macro_rules! for_each_message {
-    ($function:ident, $rng:expr) => {
-        for_each_message!(
-            $function, $rng;
-            ProduceRequest, ProduceResponse, FetchRequest, FetchResponse, ListOffsetsRequest,
-            ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
-            OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, FindCoordinatorRequest,
-            FindCoordinatorResponse, JoinGroupRequest, JoinGroupResponse, HeartbeatRequest,
-            HeartbeatResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
-            SyncGroupResponse, ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest,
-            CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, InitProducerIdRequest,
-            InitProducerIdResponse, DescribeConfigsRequest, DescribeConfigsResponse
-        )
-    };
-    ($function:ident, $rng:expr; $($name:ident),*) => {
-        let (rng, mut messages) = ($rng, 0);
+/// A message of ours, and the same of the other implementation.
+trait Twin: Message + Debug {
+    type Theirs: kafka_protocol::protocol::Message + Decodable + Encodable + Debug;
+}
+
+macro_rules! twins {
+    ($($name:ident,)*) => {
         $(
-            $function::<ours::$name, theirs::$name>(rng);
-            messages += 1;
+            impl Twin for ours::$name {
+                type Theirs = theirs::$name;
+            }
         )*
-        assert_eq!(messages, ApiKey::ALL.len() * 2, "every message is tried");
+
+        /// Calls a function for every message.
+        macro_rules! for_each_message {
+            ($function:ident) => {
+                let mut rng = seeded();
+                let calls = [$($function::<ours::$name>,)*];
+                assert_eq!(calls.len(), ApiKey::ALL.len() * 2, "every message is tried");
+                calls.iter().for_each(|call: &fn(&mut Rng)| call(&mut rng));
+            };
+        }
     };
+}
+
+twins! {
+    ProduceRequest, ProduceResponse, FetchRequest, FetchResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, JoinGroupRequest, JoinGroupResponse, HeartbeatRequest,
+    HeartbeatResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
+    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, InitProducerIdRequest, InitProducerIdResponse,
+    DescribeConfigsRequest, DescribeConfigsResponse,
 }
 
 #[test]
 fn messages_round_trip_through_another_implementation() {
-    for_each_message!(round_trip, &mut seeded());
+    for_each_message!(round_trip);
 }
 
-fn round_trip<Ours: Message + Debug, Theirs: Decodable + Encodable + Debug>(rng: &mut Rng)
-where
-    Theirs: kafka_protocol::protocol::Message,
-{
-    for version in Ours::API.versions() {
+fn round_trip<M: Twin>(rng: &mut Rng) {
+    for version in M::API.versions() {
         for _ in 0..20 {
-            let name = format!("{} version {version}", Ours::SCHEMA.name);
-            let bytes = Generator::new(rng, version).message::<Ours>();
-            let ours = Ours::decode(bytes.clone(), version).unwrap();
+            let name = format!("{} version {version}", M::SCHEMA.name);
+            let bytes = Generator::new(rng, version).message::<M>();
+            let ours = M::decode(bytes.clone(), version).unwrap();
             let sent = whole(ours.encode(version).unwrap());
             assert_eq!(sent, bytes, "{name}: {ours:?}");
             // They end at Kafka 4.1.
-            if version > Theirs::VERSIONS.max {
-                assert!(SINCE_KAFKA_4_2.contains(&(Ours::API, version)), "{name}");
+            if version > <M::Theirs as kafka_protocol::protocol::Message>::VERSIONS.max {
+                assert!(SINCE_KAFKA_4_2.contains(&(M::API, version)), "{name}");
                 continue;
             }
             let mut received = sent.clone();
-            let theirs = Theirs::decode(&mut received, version)
+            let theirs = M::Theirs::decode(&mut received, version)
                 .unwrap_or_else(|error| panic!("{name}: {error}: {ours:?}"));
             assert!(received.is_empty(), "{name}: {received:?} left of {ours:?}");
             let mut back = BytesMut::new();
             theirs.encode(&mut back, version).unwrap();
             assert_eq!(back, sent, "{name}: {theirs:?}");
-            assert_eq!(Ours::decode(back.freeze(), version).unwrap(), ours, "{name}");
+            assert_eq!(M::decode(back.freeze(), version).unwrap(), ours, "{name}");
         }
     }
 }
@@ -97,32 +105,32 @@ fn request_headers_are_read_by_another_implementation() {
 
 #[test]
 fn unknown_tagged_fields_are_skipped() {
-    for_each_message!(skips_unknown_tags, &mut seeded());
+    for_each_message!(skips_unknown_tags);
 }
 
-fn skips_unknown_tags<Ours: Message + Debug, Theirs>(rng: &mut Rng) {
-    for version in Ours::API.first_flexible()..=*Ours::API.versions().end() {
+fn skips_unknown_tags<M: Twin>(rng: &mut Rng) {
+    for version in M::API.first_flexible()..=*M::API.versions().end() {
         let seed = rng.u64(..);
-        let bytes = Generator::new(&mut Rng::with_seed(seed), version).message::<Ours>();
+        let bytes = Generator::new(&mut Rng::with_seed(seed), version).message::<M>();
         let mut again = Rng::with_seed(seed);
-        let more = Generator { unknown_tags: true, ..Generator::new(&mut again, version) }
-            .message::<Ours>();
+        let more =
+            Generator { unknown_tags: true, ..Generator::new(&mut again, version) }.message::<M>();
         assert!(more.len() > bytes.len());
-        assert_eq!(Ours::decode(more, version).unwrap(), Ours::decode(bytes, version).unwrap());
+        assert_eq!(M::decode(more, version).unwrap(), M::decode(bytes, version).unwrap());
     }
 }
 
 #[test]
 fn truncated_messages_are_refused() {
-    for_each_message!(refuses_truncation, &mut seeded());
+    for_each_message!(refuses_truncation);
 }
 
-fn refuses_truncation<Ours: Message + Debug, Theirs>(rng: &mut Rng) {
-    for version in Ours::API.versions() {
-        let bytes = Generator::new(rng, version).message::<Ours>();
+fn refuses_truncation<M: Twin>(rng: &mut Rng) {
+    for version in M::API.versions() {
+        let bytes = Generator::new(rng, version).message::<M>();
         for end in 0..bytes.len() {
-            let error = Ours::decode(bytes.slice(..end), version).unwrap_err();
-            assert!(error.path.starts_with(Ours::SCHEMA.name), "{error}");
+            let error = M::decode(bytes.slice(..end), version).unwrap_err();
+            assert!(error.path.starts_with(M::SCHEMA.name), "{error}");
             assert!(error.position <= end, "{error}");
         }
     }
@@ -130,20 +138,20 @@ fn refuses_truncation<Ours: Message + Debug, Theirs>(rng: &mut Rng) {
 
 #[test]
 fn announced_lengths_are_held_against_the_bytes_that_came() {
-    for_each_message!(refuses_huge_arrays, &mut seeded());
+    for_each_message!(refuses_huge_arrays);
 }
 
-fn refuses_huge_arrays<Ours: Message + Debug, Theirs>(rng: &mut Rng) {
-    for version in Ours::API.versions() {
+fn refuses_huge_arrays<M: Twin>(rng: &mut Rng) {
+    for version in M::API.versions() {
         let seed = rng.u64(..);
         for nth in 1.. {
             let mut rng = Rng::with_seed(seed);
             let mut generator = Generator { huge_array: nth, ..Generator::new(&mut rng, version) };
-            let bytes = generator.message::<Ours>();
+            let bytes = generator.message::<M>();
             if generator.arrays < nth {
                 break;
             }
-            let error = Ours::decode(bytes, version).unwrap_err();
+            let error = M::decode(bytes, version).unwrap_err();
             let count = TWO_BILLION as usize;
             assert!(matches!(error.fault, Fault::Count { count: c, .. } if c == count), "{error}");
         }
@@ -165,21 +173,21 @@ fn many_small_elements_are_refused_before_they_are_allocated() {
 
 #[test]
 fn mutated_messages_decode_or_fail() {
-    for_each_message!(survives_mutation, &mut seeded());
+    for_each_message!(survives_mutation);
 }
 
-fn survives_mutation<Ours: Message + Debug, Theirs>(rng: &mut Rng) {
-    for version in Ours::API.versions() {
-        let bytes = Generator::new(rng, version).message::<Ours>();
+fn survives_mutation<M: Twin>(rng: &mut Rng) {
+    for version in M::API.versions() {
+        let bytes = Generator::new(rng, version).message::<M>();
         for _ in 0..200 {
             let mut mutated = bytes.to_vec();
             for _ in 0..rng.usize(1..4) {
                 mutate(&mut mutated, rng);
             }
             // What can be read can be written, and reads the same again.
-            if let Ok(message) = Ours::decode(mutated.into(), version) {
+            if let Ok(message) = M::decode(mutated.into(), version) {
                 let again = whole(message.encode(version).unwrap());
-                assert_eq!(Ours::decode(again, version).unwrap(), message);
+                assert_eq!(M::decode(again, version).unwrap(), message);
             }
         }
     }
