@@ -13,13 +13,14 @@ use super::groups::{
     SyncGroupResponse,
 };
 use super::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
-use super::message::{Schema, Version, Wire};
+use super::message::Wire;
 use super::metadata::{MetadataRequest, MetadataResponse};
 use super::offsets::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
 };
 use super::produce::{ProduceRequest, ProduceResponse};
 use super::producers::{InitProducerIdRequest, InitProducerIdResponse};
+use super::schema::{Schema, Version};
 use super::topics::{
     CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
 };

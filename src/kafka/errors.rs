@@ -1,6 +1,7 @@
 //! Kafka's error codes, those that we answer with.
 
-use super::message::{Type, Version, Wire};
+use super::message::Wire;
+use super::schema::{Type, Version};
 use super::wire::{Fault, Reader, WireError};
 use super::writer::Writer;
 use crate::broker::{CommitError, GroupError, ReadError, TopicError};

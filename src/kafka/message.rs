@@ -24,115 +24,11 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::schema::{Field, Type, Version};
 use super::wire::{Fault, Prefix, Reader, Records, Str, WireError};
 use super::writer::Writer;
 
-/// The version in which a message is read or written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
-    /// Its number.
-    pub number: i16,
-    /// Whether it has compact lengths and tagged fields (KIP-482).
-    pub flexible: bool,
-}
-
-/// A range of versions, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Versions {
-    /// The first.
-    pub min: i16,
-    /// The last; [`i16::MAX`] for an open end.
-    pub max: i16,
-}
-
-impl Versions {
-    /// Every version.
-    pub const ALL: Self = Self { min: 0, max: i16::MAX };
-    /// No version.
-    pub const NONE: Self = Self { min: 1, max: 0 };
-
-    /// Whether `version` is one of them.
-    pub const fn contains(self, version: i16) -> bool {
-        self.min <= version && version <= self.max
-    }
-}
-
-/// Type of a field, in the words of Kafka's schemas.
-#[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Type {
-    Bool,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Uuid,
-    String,
-    Bytes,
-    Records,
-    Array(&'static Type),
-    Struct(&'static Schema),
-}
-
-/// A structure as declared.
-#[derive(Debug, Clone, Copy)]
-pub struct Schema {
-    /// Its name; Kafka's.
-    pub name: &'static str,
-    /// Its fields, in wire order.
-    pub fields: &'static [Field],
-}
-
-/// A field as declared.
-#[derive(Debug, Clone, Copy)]
-pub struct Field {
-    /// Its name; Kafka's, in snake case.
-    pub name: &'static str,
-    /// Its type.
-    pub ty: Type,
-    /// The versions that have it.
-    pub versions: Versions,
-    /// The versions in which it may be null.
-    pub nullable: Versions,
-    /// Its tag, if it is a tagged field; it is then one in all its versions.
-    pub tag: Option<u32>,
-    /// Whether versions without it may drop its value.
-    pub ignorable: bool,
-    /// The default as written in the declaration; empty for the type's own.
-    pub default: &'static str,
-}
-
 impl Field {
-    pub(super) const fn new(name: &'static str, ty: Type) -> Self {
-        let (versions, nullable) = (Versions::ALL, Versions::NONE);
-        Self { name, ty, versions, nullable, tag: None, ignorable: false, default: "" }
-    }
-
-    pub(super) const fn versions(self, min: i16, max: i16) -> Self {
-        Self { versions: Versions { min, max }, ..self }
-    }
-
-    pub(super) const fn nullable(self, min: i16, max: i16) -> Self {
-        Self { nullable: Versions { min, max }, ..self }
-    }
-
-    pub(super) const fn tag(self, tag: u32) -> Self {
-        Self { tag: Some(tag), ..self }
-    }
-
-    pub(super) const fn ignorable(self) -> Self {
-        Self { ignorable: true, ..self }
-    }
-
-    pub(super) const fn default(self, default: &'static str) -> Self {
-        Self { default, ..self }
-    }
-
-    /// Whether it stands among the untagged fields of this version.
-    pub(super) const fn is_plain(&self, version: Version) -> bool {
-        self.tag.is_none() && self.versions.contains(version.number)
-    }
-
     /// Reads it into `value`, if this version has it as an untagged field.
     pub(super) fn read<T: Wire>(
         &self,
@@ -442,77 +338,71 @@ macro_rules! message {
             )*
         }
 
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $crate::kafka::message::default!($($($spec)*)?),)* }
+        const _: () = {
+            use $crate::kafka::message::{Wire, default, field};
+            use $crate::kafka::schema::{Schema, Type, Version};
+            use $crate::kafka::wire::{Reader, WireError};
+            use $crate::kafka::writer::Writer;
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($field: default!($($($spec)*)?),)* }
+                }
             }
-        }
 
-        impl $name {
-            /// The structure as declared.
-            pub const SCHEMA: $crate::kafka::message::Schema = $crate::kafka::message::Schema {
-                name: stringify!($name),
-                fields: &[$($crate::kafka::message::field!($field: $ty, $($($spec)*)?),)*],
-            };
-        }
+            impl $name {
+                /// The structure as declared.
+                pub const SCHEMA: Schema = Schema {
+                    name: stringify!($name),
+                    fields: &[$(field!($field: $ty, $($($spec)*)?),)*],
+                };
+            }
 
-        impl $crate::kafka::message::Wire for $name {
-            const TYPE: $crate::kafka::message::Type =
-                $crate::kafka::message::Type::Struct(&Self::SCHEMA);
+            impl Wire for $name {
+                const TYPE: Type = Type::Struct(&Self::SCHEMA);
 
-            fn min_bytes(version: $crate::kafka::message::Version) -> usize {
-                let mut bytes = usize::from(version.flexible);
-                $(
-                    let field = const {
-                        $crate::kafka::message::field!($field: $ty, $($($spec)*)?)
-                    };
-                    if field.is_plain(version) {
-                        bytes += <$ty as $crate::kafka::message::Wire>::min_bytes(version);
+                fn min_bytes(version: Version) -> usize {
+                    let mut bytes = usize::from(version.flexible);
+                    $(
+                        if const { field!($field: $ty, $($($spec)*)?) }.is_plain(version) {
+                            bytes += <$ty as Wire>::min_bytes(version);
+                        }
+                    )*
+                    bytes
+                }
+
+                fn read(reader: &mut Reader, version: Version) -> Result<Self, WireError> {
+                    let mut value = Self::default();
+                    $(
+                        const { field!($field: $ty, $($($spec)*)?) }
+                            .read(reader, version, &mut value.$field)?;
+                    )*
+                    if version.flexible {
+                        reader.tagged_fields(|_reader, _tag| {
+                            Ok(false $(
+                                || const { field!($field: $ty, $($($spec)*)?) }
+                                    .read_tagged(_tag, _reader, version, &mut value.$field)?
+                            )*)
+                        })?;
                     }
-                )*
-                bytes
-            }
-
-            fn read(
-                reader: &mut $crate::kafka::wire::Reader,
-                version: $crate::kafka::message::Version,
-            ) -> Result<Self, $crate::kafka::wire::WireError> {
-                let mut value = Self::default();
-                $(
-                    const { $crate::kafka::message::field!($field: $ty, $($($spec)*)?) }
-                        .read(reader, version, &mut value.$field)?;
-                )*
-                if version.flexible {
-                    reader.tagged_fields(|_reader, _tag| {
-                        Ok(false $(
-                            || const { $crate::kafka::message::field!($field: $ty, $($($spec)*)?) }
-                                .read_tagged(_tag, _reader, version, &mut value.$field)?
-                        )*)
-                    })?;
+                    Ok(value)
                 }
-                Ok(value)
-            }
 
-            fn write(
-                &self,
-                writer: &mut $crate::kafka::writer::Writer,
-                version: $crate::kafka::message::Version,
-            ) -> Result<(), $crate::kafka::wire::WireError> {
-                let mut tagged = Vec::new();
-                $(
-                    let field = const {
-                        $crate::kafka::message::field!($field: $ty, $($($spec)*)?)
-                    };
-                    let default = || $crate::kafka::message::default!($($($spec)*)?);
-                    field.write(writer, version, &self.$field, default)?;
-                    field.write_tagged(&mut tagged, version, &self.$field, default)?;
-                )*
-                if version.flexible {
-                    writer.tagged_fields(tagged)?;
+                fn write(&self, writer: &mut Writer, version: Version) -> Result<(), WireError> {
+                    let mut tagged = Vec::new();
+                    $(
+                        let field = const { field!($field: $ty, $($($spec)*)?) };
+                        let default = || default!($($($spec)*)?);
+                        field.write(writer, version, &self.$field, default)?;
+                        field.write_tagged(&mut tagged, version, &self.$field, default)?;
+                    )*
+                    if version.flexible {
+                        writer.tagged_fields(tagged)?;
+                    }
+                    Ok(())
                 }
-                Ok(())
             }
-        }
+        };
     )*};
 }
 
@@ -545,7 +435,7 @@ macro_rules! field {
     };
     ($name:ident: $ty:ty, $($spec:tt)*) => {
         $crate::kafka::message::field!(
-            @ $crate::kafka::message::Field::new(
+            @ $crate::kafka::schema::Field::new(
                 stringify!($name),
                 <$ty as $crate::kafka::message::Wire>::TYPE,
             ),
@@ -568,3 +458,94 @@ macro_rules! default {
 }
 
 pub(super) use {default, field, message, versions_doc};
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+
+    use super::super::schema::Schema;
+    use super::*;
+
+    message! {
+        /// A bit of everything.
+        pub struct Sample {
+            name: Option<Str> [nullable 1..],
+            added: i32 [1.., default -1],
+            dropped: i32 [0..=0, ignorable],
+            tagged: i8 [2.., tag 5, default 7],
+            parts: Vec<Part>,
+        }
+
+        /// A structure inside.
+        pub struct Part {
+            id: Uuid [1..],
+            small: bool,
+        }
+    }
+
+    fn version(number: i16) -> Version {
+        Version { number, flexible: number >= 2 }
+    }
+
+    fn written(sample: &Sample, number: i16) -> Result<Bytes, WireError> {
+        let mut writer = Writer::default();
+        sample.write(&mut writer, version(number))?;
+        let mut segments = writer.finish();
+        Ok(segments.copy_to_bytes(segments.remaining()))
+    }
+
+    fn read(bytes: Bytes, number: i16) -> Result<Sample, WireError> {
+        Sample::read(&mut Reader::new(bytes), version(number))
+    }
+
+    #[test]
+    fn each_version_has_its_fields() {
+        let named = Sample { name: Some("n".into()), dropped: 3, ..Default::default() };
+        assert_eq!(&written(&named, 0).unwrap()[..], b"\0\x01n\0\0\0\x03\0\0\0\0");
+        assert_eq!(&written(&named, 1).unwrap()[..], b"\0\x01n\xff\xff\xff\xff\0\0\0\0");
+        assert_eq!(&written(&named, 2).unwrap()[..], b"\x02n\xff\xff\xff\xff\x01\0");
+        let tagged = Sample { tagged: 8, ..named };
+        let bytes = written(&tagged, 2).unwrap();
+        assert_eq!(&bytes[..], b"\x02n\xff\xff\xff\xff\x01\x01\x05\x01\x08");
+        assert_eq!(read(bytes, 2).unwrap(), Sample { dropped: 0, ..tagged });
+    }
+
+    #[test]
+    fn what_a_version_cannot_say_is_an_error() {
+        let mut sample = Sample { name: Some("n".into()), added: 0, ..Default::default() };
+        let error = written(&sample, 0).unwrap_err();
+        assert_eq!((&*error.path, error.fault), ("added", Fault::NoSuchField { version: 0 }));
+        assert!(written(&sample, 1).is_ok());
+        sample.added = -1;
+        sample.parts = vec![Part::default(), Part { id: Uuid::max(), small: true }];
+        let error = written(&sample, 0).unwrap_err();
+        assert_eq!((&*error.path, error.position), ("parts[1].id", 12));
+    }
+
+    #[test]
+    fn null_is_for_the_versions_that_allow_it() {
+        let error = written(&Sample::default(), 0).unwrap_err();
+        assert_eq!((&*error.path, error.fault), ("name", Fault::Null { version: 0 }));
+        assert_eq!(read(written(&Sample::default(), 1).unwrap(), 1).unwrap(), Sample::default());
+        let null = Bytes::from_static(b"\xff\xff\0\0\0\0\0\0\0\0");
+        let error = read(null, 0).unwrap_err();
+        assert_eq!((&*error.path, error.fault), ("name", Fault::Null { version: 0 }));
+    }
+
+    #[test]
+    fn elements_have_a_least_size() {
+        assert_eq!([0, 1, 2].map(|number| Part::min_bytes(version(number))), [1, 17, 18]);
+        assert_eq!([0, 1, 2].map(|number| Sample::min_bytes(version(number))), [10, 10, 7]);
+        let two = Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\x03\x01\x01");
+        let error = read(two, 0).unwrap_err();
+        assert_eq!((&*error.path, error.fault), ("parts", Fault::Count { count: 3, left: 2 }));
+    }
+
+    #[test]
+    fn schemas_say_what_was_declared() {
+        let Schema { name, fields } = Sample::SCHEMA;
+        let tagged = fields.iter().find(|field| field.tag == Some(5)).unwrap();
+        assert_eq!((name, tagged.name, tagged.default), ("Sample", "tagged", "7"));
+        assert_eq!((tagged.versions.min, tagged.versions.max), (2, i16::MAX));
+    }
+}

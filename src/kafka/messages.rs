@@ -26,7 +26,6 @@ pub use super::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, ListOffsetsTopicResponse,
 };
-pub use super::message::{Field, Nullable, Schema, Type, Version, Versions, Wire};
 pub use super::metadata::{
     LeaderIdAndEpoch, MetadataRequest, MetadataRequestTopic, MetadataResponse,
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic, NodeEndpoint,
@@ -43,10 +42,11 @@ pub use super::produce::{
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 pub use super::producers::{InitProducerIdRequest, InitProducerIdResponse};
+pub use super::schema::{Field, Schema, Type, Versions};
 pub use super::topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
     CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse, DeletableTopicResult,
     DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
-pub use super::wire::{Fault, Reader, Records, Str, WireError};
-pub use super::writer::{Segments, Writer};
+pub use super::wire::{Fault, Records, Str, WireError};
+pub use super::writer::Segments;
