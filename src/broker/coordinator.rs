@@ -9,17 +9,22 @@
 //! Locks are taken in this order and never held across an await: the registry, one group, the
 //! timers.
 
+mod answer;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
+pub use self::answer::Pending;
+use self::answer::{Answer, Delivery, Waiter, deliver};
 use super::group::{
     Group, GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
     LeavingMember, Reply, SyncRequest, SyncResponse, Token,
@@ -60,23 +65,6 @@ struct Slot {
     armed: Option<Duration>,
     /// The group's share of [`Core::bytes`].
     bytes: usize,
-}
-
-type Answer<T> = Result<T, GroupError>;
-
-#[derive(Debug)]
-enum Waiter {
-    Join(oneshot::Sender<Answer<JoinResponse>>),
-    Sync(oneshot::Sender<Answer<SyncResponse>>),
-}
-
-/// The answer to a join or a sync. The request is made when this is, not when it is first polled;
-/// dropping it tells the group that nobody waits any more.
-#[derive(Debug)]
-pub struct Pending<T> {
-    answer: oneshot::Receiver<Answer<T>>,
-    /// Whom to tell; `None` once answered.
-    waiting: Option<(Coordinator, GroupId, Token)>,
 }
 
 impl Coordinator {
@@ -321,11 +309,16 @@ impl Coordinator {
                 self.0.earlier.notify_one();
             }
         }
-        let bytes = slot.group.bytes();
+        let gone = slot.group.is_disposable() || slot.group.state() == GroupState::Dead;
+        let bytes = if gone { 0 } else { slot.group.bytes() + id.as_str().len() };
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.0.bytes.fetch_sub(slot.bytes, Ordering::Relaxed);
         slot.bytes = bytes;
-        replies.into_iter().filter_map(|reply| slot.delivery(reply)).collect()
+        let delivery = |reply: Reply| {
+            let (Reply::Join(token, _) | Reply::Sync(token, _)) = &reply;
+            slot.waiters.remove(token)?.delivery(reply)
+        };
+        replies.into_iter().filter_map(delivery).collect()
     }
 
     /// Drops a group that holds nothing, unless somebody came meanwhile.
@@ -361,14 +354,16 @@ impl Coordinator {
         answer: oneshot::Receiver<Answer<T>>,
     ) -> Pending<T> {
         match started {
-            Ok(Some(())) => Pending { answer, waiting: Some((self.clone(), group.clone(), token)) },
+            Ok(Some(())) => Pending::new(answer, self.clone(), group.clone(), token),
             Ok(None) => Pending::refused(GroupError::UnknownMember { member_id }),
             Err(error) => Pending::refused(error),
         }
     }
 
     fn check_memory(&self, more: usize) -> Result<(), GroupError> {
-        if self.0.bytes.load(Ordering::Relaxed).saturating_add(more) > GROUPS_BYTES {
+        let held = self.0.bytes.load(Ordering::Relaxed);
+        // Who brings nothing may always come: the followers' syncs end a rebalance.
+        if more > 0 && held.saturating_add(more) > GROUPS_BYTES {
             return Err(GroupError::OutOfMemory { max: GROUPS_BYTES });
         }
         Ok(())
@@ -376,61 +371,6 @@ impl Coordinator {
 
     fn token(&self) -> Token {
         self.0.next_token.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// A reply on its way to who waits for it.
-enum Delivery {
-    Join(oneshot::Sender<Answer<JoinResponse>>, Answer<JoinResponse>),
-    Sync(oneshot::Sender<Answer<SyncResponse>>, Answer<SyncResponse>),
-}
-
-fn deliver(delivery: Delivery) {
-    // Failing means that the client is gone; its session will end.
-    match delivery {
-        Delivery::Join(to, answer) => drop(to.send(answer)),
-        Delivery::Sync(to, answer) => drop(to.send(answer)),
-    }
-}
-
-impl Slot {
-    fn delivery(&mut self, reply: Reply) -> Option<Delivery> {
-        match reply {
-            Reply::Join(token, answer) => match self.waiters.remove(&token)? {
-                Waiter::Join(to) => Some(Delivery::Join(to, answer)),
-                Waiter::Sync(_) => None,
-            },
-            Reply::Sync(token, answer) => match self.waiters.remove(&token)? {
-                Waiter::Sync(to) => Some(Delivery::Sync(to, answer)),
-                Waiter::Join(_) => None,
-            },
-        }
-    }
-}
-
-impl<T> Pending<T> {
-    fn refused(error: GroupError) -> Self {
-        let (sender, answer) = oneshot::channel();
-        drop(sender.send(Err(error)));
-        Self { answer, waiting: None }
-    }
-}
-
-impl<T> Future for Pending<T> {
-    type Output = Result<T, GroupError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = std::task::ready!(Pin::new(&mut self.answer).poll(context));
-        self.waiting = None;
-        Poll::Ready(answer.unwrap_or(Err(GroupError::Stopped)))
-    }
-}
-
-impl<T> Drop for Pending<T> {
-    fn drop(&mut self) {
-        if let Some((coordinator, group, token)) = self.waiting.take() {
-            coordinator.cancel(&group, token);
-        }
     }
 }
 

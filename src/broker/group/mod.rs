@@ -5,11 +5,12 @@
 //! treats subscriptions and assignments as bytes: the clients assign the partitions.
 //!
 //! ```text
-//!            join                all joined, or time is up        leader's sync
-//!   Empty ─────────▶ Preparing ─────────────────────▶ Completing ─────────▶ Stable
-//!     ▲                │  ▲                               │                   │
-//!     └────────────────┘  └───────────────────────────────┴───────────────────┘
-//!       nobody is left         a member comes, changes, leaves or dies
+//!         join               all joined, or time is up         leader's sync
+//!   Empty ----> Preparing ----------------------------> Completing ----> Stable
+//!     ^          |  ^  ^                                     |            |
+//!     +----------+  |  +-------------------------------------+            |
+//!     nobody left   +-----------------------------------------------------+
+//!                         a member comes, changes, leaves or dies
 //! ```
 //!
 //! Sources: KIP-62 (rebalance timeout), KIP-134 (initial delay), KIP-345 (static members),
@@ -21,6 +22,8 @@ mod rebalance;
 mod state;
 mod types;
 
+#[cfg(test)]
+mod bench;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -38,7 +38,6 @@ impl Group {
     /// Takes a member out and tells who waits in its name. The caller rebalances.
     pub(super) fn remove(&mut self, id: &str) {
         let Some(member) = self.members.remove(id) else { return };
-        self.unsynced.remove(id);
         self.replies.extend(member.joining.map(|at| Reply::Join(at, Err(unknown(id)))));
         self.replies.extend(member.syncing.map(|at| Reply::Sync(at, Err(unknown(id)))));
         if self.leader.as_deref() == Some(id) {
@@ -138,9 +137,6 @@ impl Group {
         for id in self.members.ids(|_| true) {
             self.answer_join(&id, now);
             self.unsynced.insert(id);
-        }
-        for member in self.members.iter_mut() {
-            member.assignment.clear();
         }
     }
 

@@ -112,8 +112,8 @@ impl World {
     fn step(&mut self) {
         if self.rng.u8(0..4) == 0 {
             let most = if self.rng.u8(0..10) == 0 { 30_000 } else { 1_500 };
-            let by = self.rng.u64(0..most);
-            self.advance(by);
+            let ms = self.rng.u64(0..most);
+            self.advance(ms);
             return;
         }
         let index = self.rng.usize(0..self.clients.len());
@@ -237,9 +237,12 @@ impl World {
             }
             4 => {
                 let mut request = self.clients[index].join_request();
-                request.session_timeout_ms = self.rng.i32(..);
+                if self.rng.bool() {
+                    let wrong = [i32::MIN, 0, 5_999, 1_800_001, i32::MAX];
+                    request.session_timeout_ms = wrong[self.rng.usize(0..wrong.len())];
+                }
                 request.rebalance_timeout_ms = self.rng.i32(-5..50);
-                request.protocols.truncate(self.rng.usize(0..2));
+                request.protocols.truncate(self.rng.usize(0..3));
                 self.send_join(index, request);
             }
             _ => {
