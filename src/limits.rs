@@ -121,10 +121,27 @@ pub const PLUGIN_INSTANCES: u32 = 1_000;
 
 /// Largest manifest, bytes.
 pub const MANIFEST_BYTES: usize = MIB;
+/// Mistakes of one manifest that are told one by one; the rest is only counted.
+pub const MANIFEST_PROBLEMS: usize = 100;
 /// Pipelines in one broker.
 pub const PIPELINES: usize = 1_000;
 /// Steps of one pipeline.
 pub const PIPELINE_STEPS: usize = 100;
+/// What a manifest may give a step's instance, mebibytes of memory; without a word it is
+/// [`PLUGIN_MEMORY_BYTES`].
+pub const STEP_MEMORY_MIB: std::ops::RangeInclusive<i64> = 1..=1_024;
+/// What a manifest may give a step's call, milliseconds; without a word it is [`PLUGIN_CALL_MS`].
+pub const STEP_CALL_MS: std::ops::RangeInclusive<i64> = 1..=600_000;
+/// How often a step with `on-error = "retry"` may try a record again.
+pub const RETRY_ATTEMPTS: std::ops::RangeInclusive<i64> = 1..=100;
+/// How often it does without a word in the manifest.
+pub const RETRY_ATTEMPTS_DEFAULT: u32 = 5;
+/// Wait before the first of these attempts, milliseconds; each further wait is twice as long.
+pub const RETRY_BACKOFF_MS: std::ops::RangeInclusive<i64> = 1..=60_000;
+/// The wait without a word in the manifest.
+pub const RETRY_BACKOFF_MS_DEFAULT: u64 = 100;
+/// Longest wait between two attempts, milliseconds.
+pub const RETRY_BACKOFF_MS_MAX: u64 = 60_000;
 /// Records that a pipeline takes in one batch.
 pub const PIPELINE_BATCH_RECORDS: usize = 10_000;
 /// Bytes that a pipeline reads in one batch.

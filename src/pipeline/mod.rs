@@ -1,1 +1,12 @@
-//! (under construction)
+//! Pipelines: a manifest read and checked, its steps run over source partitions, outputs and
+//! checkpoint in one commit. Never names a Kafka message, a table of the storage or wasmtime.
+
+mod cycle;
+mod fields;
+mod graph;
+mod manifest;
+mod problem;
+
+pub use graph::{ExistingTopic, Flow, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check};
+pub use manifest::{OnError, Retry, Start, StepKind, StepLimits};
+pub use problem::{Problem, Severity};
