@@ -149,6 +149,15 @@ pub const PIPELINE_BATCH_BYTES: usize = MIB;
 /// Bytes of records in one batch that a pipeline writes; below [`BATCH_BYTES`].
 pub const PIPELINE_OUTPUT_BATCH_BYTES: usize = 512 * KIB;
 
+/// Bytes of output records at which a pipeline's batch is cut, so that it stays one commit; a
+/// single source record may make more.
+pub const PIPELINE_COMMIT_BYTES: usize = 16 * MIB;
+/// Bytes and records that one step may make of one source record; a chain of plugins could
+/// otherwise multiply what each alone may make.
+pub const STEP_OUTPUT_BYTES: usize = PLUGIN_OUTPUT_BYTES;
+/// See [`STEP_OUTPUT_BYTES`].
+pub const STEP_OUTPUT_RECORDS: usize = 100_000;
+
 /// Body of one HTTP request, bytes: a manifest and its components in base64.
 pub const HTTP_BODY_BYTES: usize = 256 * MIB;
 /// Records of one HTTP produce or consume.
@@ -163,6 +172,7 @@ const _: () = {
     assert!(BATCH_BYTES <= FETCH_BYTES);
     assert!(FRAME_BYTES <= REQUEST_BYTES_IN_FLIGHT);
     assert!(PIPELINE_OUTPUT_BATCH_BYTES < BATCH_BYTES);
+    assert!(PIPELINE_COMMIT_BYTES + STEP_OUTPUT_BYTES <= COMMIT_QUEUE_BYTES);
     assert!(PRODUCER_BATCHES <= CONNECTION_PIPELINE_REQUESTS);
     assert!(MEMBER_METADATA_BYTES <= GROUPS_BYTES);
     assert!(MEMBER_ID_PREFIX_BYTES < GROUP_ID_BYTES);

@@ -120,7 +120,7 @@ impl<'a> Graph<'a> {
         let mut labels: Vec<&str> =
             path.iter().map(|(node, _)| self.nodes[*node].0.as_str()).collect();
         if labels.first()?.starts_with("pipeline") {
-            labels.rotate_left(1);
+            labels.rotate_right(1);
         }
         let around = labels.join(" → ");
         let message = format!("records would go round for ever: {around} → {}", labels.first()?);

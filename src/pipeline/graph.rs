@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::cycle::Graph;
@@ -68,7 +69,7 @@ pub struct PlannedTopic {
 }
 
 /// A pipeline to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipelinePlan {
     /// Its name.
     pub name: PipelineName,
@@ -98,7 +99,7 @@ impl PipelinePlan {
 }
 
 /// A step to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepPlan {
     /// What it does.
     pub kind: StepKind,

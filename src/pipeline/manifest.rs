@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -71,7 +72,7 @@ pub(super) struct StepEntry {
 }
 
 /// Where a pipeline begins in a source partition that it has no checkpoint for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Start {
     /// At the log start offset. The default: nothing that is there is passed over.
     #[default]
@@ -81,7 +82,7 @@ pub enum Start {
 }
 
 /// What a step does with a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum StepKind {
     /// Keeps or drops it.
     Filter,
@@ -120,7 +121,7 @@ impl fmt::Display for StepKind {
 }
 
 /// What becomes of a record that a step failed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum OnError {
     /// The pipeline stops before it.
     #[default]
@@ -138,7 +139,7 @@ impl OnError {
 }
 
 /// How often a failed record is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Attempts after the first failure; 5 unless the manifest says otherwise.
     pub attempts: u32,
@@ -161,7 +162,7 @@ impl Default for Retry {
 }
 
 /// A step's own limits; without them those of `limits.rs` hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StepLimits {
     /// Linear memory of an instance, mebibytes.
     pub memory_mib: Option<u32>,

@@ -2,11 +2,16 @@
 //! checkpoint in one commit. Never names a Kafka message, a table of the storage or wasmtime.
 
 mod cycle;
+mod dead_letter;
 mod fields;
 mod graph;
 mod manifest;
+mod outcome;
+mod placed;
 mod problem;
+mod step;
 
 pub use graph::{ExistingTopic, Flow, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check};
 pub use manifest::{OnError, Retry, Start, StepKind, StepLimits};
+pub use outcome::Counts;
 pub use problem::{Problem, Severity};
