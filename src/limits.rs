@@ -131,7 +131,7 @@ pub const PIPELINE_STEPS: usize = 100;
 /// [`PLUGIN_MEMORY_BYTES`].
 pub const STEP_MEMORY_MIB: std::ops::RangeInclusive<i64> = 1..=1_024;
 /// What a manifest may give a step's call, milliseconds; without a word it is [`PLUGIN_CALL_MS`].
-pub const STEP_CALL_MS: std::ops::RangeInclusive<i64> = 1..=600_000;
+pub const STEP_CALL_MS: std::ops::RangeInclusive<i64> = 1..=60_000;
 /// How often a step with `on-error = "retry"` may try a record again.
 pub const RETRY_ATTEMPTS: std::ops::RangeInclusive<i64> = 1..=100;
 /// How often it does without a word in the manifest.
@@ -157,6 +157,16 @@ pub const PIPELINE_COMMIT_BYTES: usize = 16 * MIB;
 pub const STEP_OUTPUT_BYTES: usize = PLUGIN_OUTPUT_BYTES;
 /// See [`STEP_OUTPUT_BYTES`].
 pub const STEP_OUTPUT_RECORDS: usize = 100_000;
+/// Commits of one pipeline and source partition under way at one time: one becomes durable while
+/// the next is made.
+pub const PIPELINE_COMMITS_IN_FLIGHT: usize = 2;
+/// Wait before a pipeline starts again after something around it failed, milliseconds; doubled
+/// each time.
+pub const PIPELINE_RESTART_MS: u64 = 100;
+/// Longest such wait, milliseconds.
+pub const PIPELINE_RESTART_MS_MAX: u64 = 30_000;
+/// Failed records of one batch that are logged one by one; the rest is counted.
+pub const PIPELINE_FAILURES_LOGGED: usize = 10;
 
 /// Body of one HTTP request, bytes: a manifest and its components in base64.
 pub const HTTP_BODY_BYTES: usize = 256 * MIB;

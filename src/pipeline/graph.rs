@@ -173,6 +173,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         self.topics();
+        self.collisions();
         self.pipeline_names();
         self.plugins();
         for pipeline in &self.manifest.pipelines {
@@ -225,6 +226,24 @@ impl<'a> Checker<'a> {
             if existing.config.get(key) != Some(value.get_ref()) {
                 let message = format!("topic `{name}` exists; its `{key}` stays as it is");
                 self.report.warning(value.span(), message);
+            }
+        }
+    }
+
+    /// Kafka's rule: metrics write '.' as '_', so no two topics may differ in these alone.
+    fn collisions(&self) {
+        let folded = |name: &TopicName| name.as_str().replace('.', "_");
+        let existing = self.world.topics.keys();
+        let mut seen: BTreeMap<String, &TopicName> =
+            existing.map(|name| (folded(name), name)).collect();
+        let declared = self.manifest.topics.iter().filter_map(|topic| topic.name.as_ref());
+        for name in declared.chain(self.manifest.pipelines.iter().flat_map(targets)) {
+            let first = *seen.entry(folded(name.get_ref())).or_insert(name.get_ref());
+            if first != name.get_ref() && !self.world.topics.contains_key(name.get_ref()) {
+                let message = format!(
+                    "topic `{name}` collides with `{first}`: '.' and '_' count as the same"
+                );
+                self.report.error(name.span(), message);
             }
         }
     }
