@@ -150,16 +150,52 @@ pub const PLUGIN_INSTANCES: u32 = 1_000;
 
 /// Largest manifest, bytes.
 pub const MANIFEST_BYTES: usize = MIB;
+/// Mistakes of one manifest that are told one by one; the rest is only counted.
+pub const MANIFEST_PROBLEMS: usize = 100;
 /// Pipelines in one broker.
 pub const PIPELINES: usize = 1_000;
 /// Steps of one pipeline.
 pub const PIPELINE_STEPS: usize = 100;
+/// What a manifest may give a step's instance, mebibytes of memory; without a word it is
+/// [`PLUGIN_MEMORY_BYTES`].
+pub const STEP_MEMORY_MIB: std::ops::RangeInclusive<i64> = 1..=1_024;
+/// What a manifest may give a step's call, milliseconds; without a word it is [`PLUGIN_CALL_MS`].
+pub const STEP_CALL_MS: std::ops::RangeInclusive<i64> = 1..=60_000;
+/// How often a step with `on-error = "retry"` may try a record again.
+pub const RETRY_ATTEMPTS: std::ops::RangeInclusive<i64> = 1..=100;
+/// How often it does without a word in the manifest.
+pub const RETRY_ATTEMPTS_DEFAULT: u32 = 5;
+/// Wait before the first of these attempts, milliseconds; each further wait is twice as long.
+pub const RETRY_BACKOFF_MS: std::ops::RangeInclusive<i64> = 1..=60_000;
+/// The wait without a word in the manifest.
+pub const RETRY_BACKOFF_MS_DEFAULT: u64 = 100;
+/// Longest wait between two attempts, milliseconds.
+pub const RETRY_BACKOFF_MS_MAX: u64 = 60_000;
 /// Records that a pipeline takes in one batch.
 pub const PIPELINE_BATCH_RECORDS: usize = 10_000;
 /// Bytes that a pipeline reads in one batch.
 pub const PIPELINE_BATCH_BYTES: usize = MIB;
 /// Bytes of records in one batch that a pipeline writes; below [`BATCH_BYTES`].
 pub const PIPELINE_OUTPUT_BATCH_BYTES: usize = 512 * KIB;
+
+/// Bytes of output records at which a pipeline's batch is cut, so that it stays one commit; a
+/// single source record may make more.
+pub const PIPELINE_COMMIT_BYTES: usize = 16 * MIB;
+/// Bytes and records that one step may make of one source record; a chain of plugins could
+/// otherwise multiply what each alone may make.
+pub const STEP_OUTPUT_BYTES: usize = PLUGIN_OUTPUT_BYTES;
+/// See [`STEP_OUTPUT_BYTES`].
+pub const STEP_OUTPUT_RECORDS: usize = 100_000;
+/// Commits of one pipeline and source partition under way at one time: one becomes durable while
+/// the next is made.
+pub const PIPELINE_COMMITS_IN_FLIGHT: usize = 2;
+/// Wait before a pipeline starts again after something around it failed, milliseconds; doubled
+/// each time.
+pub const PIPELINE_RESTART_MS: u64 = 100;
+/// Longest such wait, milliseconds.
+pub const PIPELINE_RESTART_MS_MAX: u64 = 30_000;
+/// Failed records of one batch that are logged one by one; the rest is counted.
+pub const PIPELINE_FAILURES_LOGGED: usize = 10;
 
 /// Body of one HTTP request, bytes: a manifest and its components in base64.
 pub const HTTP_BODY_BYTES: usize = 256 * MIB;
@@ -175,6 +211,7 @@ const _: () = {
     assert!(BATCH_BYTES <= FETCH_BYTES);
     assert!(FRAME_BYTES <= REQUEST_BYTES_IN_FLIGHT);
     assert!(PIPELINE_OUTPUT_BATCH_BYTES < BATCH_BYTES);
+    assert!(PIPELINE_COMMIT_BYTES + STEP_OUTPUT_BYTES <= COMMIT_QUEUE_BYTES);
     assert!(PRODUCER_BATCHES <= CONNECTION_PIPELINE_REQUESTS);
     assert!(MEMBER_METADATA_BYTES <= GROUPS_BYTES);
     assert!(MEMBER_ID_PREFIX_BYTES < GROUP_ID_BYTES);

@@ -1,1 +1,24 @@
-//! (under construction)
+//! Pipelines: a manifest read and checked, its steps run over source partitions, outputs and
+//! checkpoint in one commit. Never names a Kafka message, a table of the storage or wasmtime.
+
+mod batch;
+mod cycle;
+mod dead_letter;
+mod deploy;
+mod fields;
+mod graph;
+mod manifest;
+mod outcome;
+mod placed;
+mod problem;
+mod runner;
+mod step;
+mod supervisor;
+
+pub use deploy::{Bundle, Change, DeployError, Deployed};
+pub use graph::{ExistingTopic, Flow, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check};
+pub use manifest::{OnError, Retry, Start, StepKind, StepLimits};
+pub use outcome::Counts;
+pub use problem::{Problem, Severity};
+pub use runner::PipelineState;
+pub use supervisor::{PartitionStatus, PipelineStatus, Supervisor};

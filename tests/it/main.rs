@@ -1,5 +1,2 @@
-//! The one integration binary.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod kafka_messages;
-mod kafka_schema;
+mod manifests;
+mod pipelines;

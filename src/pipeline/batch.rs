@@ -1,0 +1,286 @@
+//! One batch of a pipeline: source records in, one commit out. Reads nothing, waits for nothing:
+//! the runner around it does, and a simulation can.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use bytes::Bytes;
+
+use super::outcome::{Counts, FailedRecord, Halt, Outcome};
+use super::placed::record_bytes;
+use super::step::Chain;
+use crate::broker::{
+    Append, Commit, CommittedOffset, LEADER_EPOCH, OffsetChange, PartitionRead, StateChange,
+    StateKey,
+};
+use crate::limits::{PIPELINE_BATCH_BYTES, PIPELINE_BATCH_RECORDS, PIPELINE_OUTPUT_BATCH_BYTES};
+use crate::record::{BatchBuilder, BatchError, Compression, Record, Records, split_batches};
+use crate::types::{
+    Offset, OffsetOwner, PartitionIndex, PipelineName, TimestampMs, TopicId, TopicName,
+    TopicPartition,
+};
+
+/// Where the counts stand in a pipeline's state.
+pub(super) fn counts_key(pipeline: &PipelineName, source: TopicPartition) -> StateKey {
+    StateKey {
+        pipeline: pipeline.clone(),
+        step: StateKey::PIPELINE,
+        source,
+        key: Bytes::from_static(b"counts"),
+    }
+}
+
+/// A topic to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) id: TopicId,
+    pub(super) partitions: PartitionIndex,
+}
+
+/// What keeps a batch from becoming a commit, a record's failure apart.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AssembleError {
+    #[error("topic {0} is not there")]
+    NoTopic(TopicName),
+    #[error("source records cannot be read: {0}")]
+    Read(BatchError),
+    #[error("output records cannot be written: {0}")]
+    Write(BatchError),
+    #[error("the counts cannot be written: {0}")]
+    Counts(String),
+}
+
+/// A pipeline at work on one source partition, from one checkpoint on.
+pub(super) struct Worker {
+    pipeline: PipelineName,
+    source: TopicPartition,
+    chain: Chain,
+    targets: BTreeMap<TopicName, Target>,
+    /// The checkpoint as of the last commit made here, -1 for none. The next commit expects it, so
+    /// that none is made upon one that failed, or by two workers.
+    checkpoint: Offset,
+    counts: Counts,
+    source_records: SourceRecords,
+    waiting: Vec<Record>,
+}
+
+/// What a worker makes of the records it has.
+pub(super) struct Prepared {
+    /// Nothing if no source record is done.
+    pub(super) commit: Option<Commit>,
+    /// Source records passed over or made dead letters, in this commit.
+    pub(super) failed: Vec<FailedRecord>,
+    /// Why it does not go on after this commit.
+    pub(super) halt: Option<Halt>,
+}
+
+impl Worker {
+    /// `position` is the first record wanted; it differs from the checkpoint where there is none
+    /// yet, or where retention has passed it.
+    pub(super) fn new(
+        pipeline: PipelineName,
+        source: TopicPartition,
+        chain: Chain,
+        targets: BTreeMap<TopicName, Target>,
+        (checkpoint, position): (Offset, Offset),
+        counts: Counts,
+    ) -> Self {
+        let source_records =
+            SourceRecords { position, batches: Vec::new().into_iter(), records: None };
+        let waiting = Vec::new();
+        Self { pipeline, source, chain, targets, checkpoint, counts, source_records, waiting }
+    }
+
+    /// The offset to read from, if there is nothing left to work on.
+    pub(super) fn wants(&self) -> Option<Offset> {
+        let idle = self.waiting.is_empty() && self.source_records.is_empty();
+        idle.then_some(self.source_records.position)
+    }
+
+    /// Takes what was read from the offset wanted.
+    pub(super) fn feed(&mut self, read: PartitionRead) {
+        self.source_records.batches = read.batches.into_iter();
+    }
+
+    /// Takes a batch through the steps. What is not done stays for the next time.
+    pub(super) fn prepare(&mut self, now_ms: TimestampMs) -> Result<Prepared, AssembleError> {
+        self.source_records.fill(&mut self.waiting).map_err(AssembleError::Read)?;
+        let Outcome { done, outputs, counts, failed, halt } = self.chain.run(&self.waiting);
+        let last = self.waiting.drain(..done).next_back();
+        let Some(last) = last else { return Ok(Prepared { commit: None, failed, halt }) };
+        let appends = self.appends(outputs)?;
+        self.counts.add(&counts);
+        let counts = postcard::to_stdvec(&self.counts)
+            .map_err(|error| AssembleError::Counts(error.to_string()))?;
+        let expected = std::mem::replace(&mut self.checkpoint, last.offset + 1);
+        let commit = Commit {
+            appends,
+            offsets: vec![checkpoint(
+                &self.pipeline,
+                self.source,
+                expected,
+                self.checkpoint,
+                now_ms,
+            )],
+            state: vec![StateChange {
+                key: counts_key(&self.pipeline, self.source),
+                value: Some(counts.into()),
+            }],
+        };
+        Ok(Prepared { commit: Some(commit), failed, halt })
+    }
+
+    fn appends(&self, outputs: Vec<(TopicName, Record)>) -> Result<Vec<Append>, AssembleError> {
+        let mut assembly = Assembly::default();
+        for (topic, record) in outputs {
+            let Some(target) = self.targets.get(&topic) else {
+                return Err(AssembleError::NoTopic(topic));
+            };
+            let index = match &record.key {
+                Some(key) => crate::record::partition_for_key(key, target.partitions),
+                None => self.source.partition % target.partitions.max(1),
+            };
+            let partition = TopicPartition { topic: target.id, partition: index };
+            assembly.push(partition, &record).map_err(AssembleError::Write)?;
+        }
+        assembly.finish().map_err(AssembleError::Write)
+    }
+}
+
+/// A change of a pipeline's checkpoint.
+pub(super) fn checkpoint(
+    pipeline: &PipelineName,
+    source: TopicPartition,
+    expected: Offset,
+    offset: Offset,
+    now_ms: TimestampMs,
+) -> OffsetChange {
+    OffsetChange {
+        owner: OffsetOwner::Pipeline(pipeline.clone()),
+        partition: source,
+        expected: Some(expected),
+        committed: Some(CommittedOffset {
+            offset,
+            leader_epoch: LEADER_EPOCH,
+            metadata: String::new(),
+            commit_time_ms: now_ms,
+        }),
+    }
+}
+
+/// What was read and not worked on, decoded no earlier than needed: a compressed batch may hold
+/// many times its size.
+struct SourceRecords {
+    /// The next record wanted; those before it, in the batch that contains it, are passed over.
+    position: Offset,
+    batches: std::vec::IntoIter<Bytes>,
+    records: Option<Stretch>,
+}
+
+/// Iterates over a stretch of batches.
+struct Stretch {
+    rest: Box<dyn Iterator<Item = Result<crate::record::RecordBatch, BatchError>> + Send>,
+    current: Option<Records>,
+    /// Offset after the current batch.
+    end: Offset,
+}
+
+impl SourceRecords {
+    fn is_empty(&self) -> bool {
+        self.records.is_none() && self.batches.len() == 0
+    }
+
+    /// Adds records up to what a batch may hold; at least one, if there is any.
+    fn fill(&mut self, waiting: &mut Vec<Record>) -> Result<(), BatchError> {
+        let mut bytes: usize = waiting.iter().map(record_bytes).sum();
+        while waiting.len() < PIPELINE_BATCH_RECORDS && bytes < PIPELINE_BATCH_BYTES {
+            let Some(record) = self.next()? else { break };
+            bytes += record_bytes(&record);
+            waiting.push(record);
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Record>, BatchError> {
+        loop {
+            let Some(stretch) = &mut self.records else {
+                let Some(bytes) = self.batches.next() else { return Ok(None) };
+                let rest = Box::new(split_batches(bytes));
+                self.records = Some(Stretch { rest, current: None, end: self.position });
+                continue;
+            };
+            if let Some(record) = stretch.current.as_mut().and_then(Iterator::next) {
+                let record = record?;
+                if record.offset >= self.position {
+                    self.position = record.offset + 1;
+                    return Ok(Some(record));
+                }
+                continue;
+            }
+            // A batch may end behind its last record.
+            self.position = self.position.max(stretch.end);
+            match stretch.rest.next() {
+                Some(batch) => {
+                    let batch = batch?;
+                    stretch.end = batch.next_offset();
+                    stretch.current = Some(batch.records()?);
+                }
+                None => self.records = None,
+            }
+        }
+    }
+}
+
+/// Output records by partition, cut into batches.
+#[derive(Default)]
+struct Assembly {
+    open: BTreeMap<TopicPartition, BatchBuilder>,
+    done: Vec<Append>,
+}
+
+impl Assembly {
+    fn push(&mut self, partition: TopicPartition, record: &Record) -> Result<(), BatchError> {
+        let bytes = record_bytes(record);
+        if bytes > PIPELINE_OUTPUT_BATCH_BYTES {
+            self.close(partition)?;
+            let mut alone = BatchBuilder::new(Compression::Zstd);
+            add(&mut alone, record)?;
+            self.done.push(Append { partition, batch: alone.build()? });
+            return Ok(());
+        }
+        let full = |open: &BatchBuilder| open.size_bytes() + bytes > PIPELINE_OUTPUT_BATCH_BYTES;
+        if self.open.get(&partition).is_some_and(full) {
+            self.close(partition)?;
+        }
+        if let Entry::Occupied(mut open) = self.open.entry(partition)
+            && add(open.get_mut(), record).is_ok()
+        {
+            return Ok(());
+        }
+        // None is open, or its first timestamp is too far away for this one.
+        self.close(partition)?;
+        let mut builder = BatchBuilder::new(Compression::None);
+        add(&mut builder, record)?;
+        self.open.insert(partition, builder);
+        Ok(())
+    }
+
+    fn close(&mut self, partition: TopicPartition) -> Result<(), BatchError> {
+        if let Some(builder) = self.open.remove(&partition) {
+            self.done.push(Append { partition, batch: builder.build()? });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Append>, BatchError> {
+        while let Some((partition, builder)) = self.open.pop_first() {
+            self.done.push(Append { partition, batch: builder.build()? });
+        }
+        Ok(self.done)
+    }
+}
+
+fn add(builder: &mut BatchBuilder, record: &Record) -> Result<(), BatchError> {
+    let Record { timestamp, key, value, headers, .. } = record;
+    builder.push(*timestamp, key.as_deref(), value.as_deref(), headers)
+}

@@ -1,0 +1,113 @@
+//! Records on their way to output topics: what a batch can hold, and what a commit can.
+
+use bytes::Bytes;
+
+use crate::limits::{
+    BATCH_BYTES, PIPELINE_COMMIT_BYTES, PIPELINE_OUTPUT_BATCH_BYTES, RECORD_HEADERS,
+    STEP_OUTPUT_BYTES, STEP_OUTPUT_RECORDS,
+};
+use crate::plugin::{Failure, FailureReason, LimitHit, LimitKind};
+use crate::record::{BatchBuilder, Compression, Record};
+use crate::types::TopicName;
+
+/// A record to write, and the index of the source record in its batch that it was made of.
+pub(super) struct Placed {
+    pub(super) source: usize,
+    pub(super) topic: TopicName,
+    pub(super) record: Record,
+}
+
+/// What one step has made of one source record.
+#[derive(Default)]
+pub(super) struct Made {
+    source: usize,
+    records: usize,
+    bytes: usize,
+}
+
+impl Made {
+    /// Counts one more record.
+    pub(super) fn add(&mut self, source: usize, bytes: usize) -> Result<(), Failure> {
+        if self.source != source {
+            *self = Self { source, ..Self::default() };
+        }
+        self.records += 1;
+        self.bytes += bytes;
+        let over = |limit, asked: usize, allowed: usize, what| {
+            let hit = LimitHit { limit, asked: asked as u64, allowed: allowed as u64 };
+            let message = format!("{asked} {what} made of one source record, allowed {allowed}");
+            Err(Failure { reason: FailureReason::Limit(hit), message })
+        };
+        if self.records > STEP_OUTPUT_RECORDS {
+            let kind = LimitKind::OutputRecords;
+            return over(kind, self.records, STEP_OUTPUT_RECORDS, "records");
+        }
+        if self.bytes > STEP_OUTPUT_BYTES {
+            return over(LimitKind::OutputBytes, self.bytes, STEP_OUTPUT_BYTES, "bytes");
+        }
+        Ok(())
+    }
+}
+
+/// Puts a record in an output, if a batch can hold it.
+pub(super) fn place(
+    source: usize,
+    topic: TopicName,
+    record: Record,
+    outputs: &mut Vec<Placed>,
+) -> Result<(), Failure> {
+    if !fits(&record) {
+        let bytes = record_bytes(&record);
+        let hit = LimitHit {
+            limit: LimitKind::OutputBytes,
+            asked: bytes as u64,
+            allowed: BATCH_BYTES as u64,
+        };
+        let message = format!(
+            "a record of {bytes} bytes and {} headers fits no batch, even compressed",
+            record.headers.len()
+        );
+        return Err(Failure { reason: FailureReason::Limit(hit), message });
+    }
+    outputs.push(Placed { source, topic, record });
+    Ok(())
+}
+
+/// Whether a batch can hold the record, if need be alone and compressed: it may have come in a
+/// compressed batch itself.
+fn fits(record: &Record) -> bool {
+    if record_bytes(record) <= PIPELINE_OUTPUT_BATCH_BYTES {
+        return record.headers.len() <= RECORD_HEADERS;
+    }
+    let mut alone = BatchBuilder::new(Compression::Zstd);
+    let Record { timestamp, key, value, headers, .. } = record;
+    alone.push(*timestamp, key.as_deref(), value.as_deref(), headers).is_ok()
+        && alone.build().is_ok()
+}
+
+/// At most what the record takes in a batch, not compressed.
+pub(super) fn record_bytes(record: &Record) -> usize {
+    /// Longest varints: of the record and of a header.
+    const FIXED: usize = 40;
+    const HEADER: usize = 10;
+    let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers =
+        record.headers.iter().map(|header| HEADER + header.key.len() + len(&header.value));
+    FIXED + len(&record.key) + len(&record.value) + headers.sum::<usize>()
+}
+
+/// Cuts what would make too large a commit, between two source records; never the first. How many
+/// source records remain.
+pub(super) fn cut_by_bytes(outputs: &mut Vec<Placed>, done: usize) -> usize {
+    let mut bytes = 0;
+    let over = outputs.iter().position(|placed| {
+        bytes += record_bytes(&placed.record);
+        bytes > PIPELINE_COMMIT_BYTES
+    });
+    let Some(source) = over.and_then(|at| outputs.get(at)).map(|placed| placed.source.max(1))
+    else {
+        return done;
+    };
+    outputs.retain(|placed| placed.source < source);
+    done.min(source)
+}
