@@ -460,6 +460,7 @@ macro_rules! default {
 pub(super) use {default, field, message, versions_doc};
 
 #[cfg(test)]
+#[allow(unreachable_pub, unused_imports, reason = "the macro is made for other files than this")]
 mod tests {
     use bytes::Buf;
 
