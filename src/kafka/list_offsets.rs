@@ -76,7 +76,8 @@ pub(super) async fn answer(caller: Caller<'_>, request: ListOffsetsRequest) -> L
                 Ok(Some((offset, timestamp))) => {
                     answer.offset = offset;
                     answer.timestamp = timestamp;
-                    answer.leader_epoch = LEADER_EPOCH;
+                    // The field came with version 4.
+                    answer.leader_epoch = if caller.version >= 4 { LEADER_EPOCH } else { -1 };
                 }
                 Ok(None) => {}
                 Err(code) => answer.error_code = code,
