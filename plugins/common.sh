@@ -44,8 +44,8 @@ sha256() { # FILE
     sha256sum "$1" | cut -d' ' -f1
 }
 
-# One hash over whatever makes the component what it is: its sources, the contract, the recipe and,
-# where cargo has a part in it, the tool and the versions of all crates.
+# One hash over whatever makes the component what it is: its sources, the contract without its
+# comments, the recipe and, where cargo has a part in it, the tool and the versions of all crates.
 sources_hash() { # NAME
     local language
     language=$(language "$1")
@@ -53,12 +53,12 @@ sources_hash() { # NAME
         cd "$PLUGINS/.."
         {
             find "plugins/$1" -type f ! -name '*.wasm' ! -name component.lock
-            find wit/ -type f -name '*.wit'
             echo "plugins/recipes/$language.sh"
             [ "$language" = javascript ] ||
                 find plugins/mkcomponent plugins/Cargo.toml plugins/Cargo.lock -type f
         } | LC_ALL=C sort | xargs sha256sum
-        echo "$(world "$1")"
+        LC_ALL=C grep -hv '^ *//' wit/*.wit
+        world "$1"
     ) | sha256sum | cut -d' ' -f1
 }
 
