@@ -1,2 +1,5 @@
+//! The one integration binary: each further one links wasmtime again.
+
+mod components;
 mod manifests;
 mod pipelines;
