@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::{env, fs, slice};
 
 use bytes::Bytes;
@@ -10,6 +11,9 @@ use millstream::plugin::{Engine, Failure, FailureReason, Instance, Limits, Setti
 use millstream::record::{Header, Record};
 
 type Outcome = Result<Verdict, Failure>;
+
+/// One for all tests: it keeps what it compiled for as long as anyone uses it.
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().expect("an engine"));
 
 const STRONG: Example = Example { name: "strong", config: &[("minimum", "2.5")] };
 const FLATTEN: Example = Example { name: "flatten", config: &[("digits", "1")] };
@@ -25,15 +29,15 @@ struct Example {
 }
 
 impl Example {
-    fn committed(&self, engine: &Engine) -> Instance {
+    fn committed(&self) -> Instance {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        self.load(engine, &root.join("plugins").join(self.name), self.config)
+        self.load(&root.join("plugins").join(self.name), self.config)
     }
 
-    fn load(&self, engine: &Engine, folder: &Path, config: &[(&str, &str)]) -> Instance {
+    fn load(&self, folder: &Path, config: &[(&str, &str)]) -> Instance {
         let path = folder.join(self.name).with_extension("wasm");
         let component = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let plugin = engine.load(&component).expect(self.name);
+        let plugin = ENGINE.load(&component).expect(self.name);
         let config = config.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         plugin.instance(Settings {
             label: self.name.to_owned(),
@@ -91,8 +95,7 @@ fn feature(magnitude: &str, place: &str) -> Record {
 
 #[test]
 fn strong_drops_weak_earthquakes() {
-    let engine = Engine::new().unwrap();
-    let mut strong = STRONG.committed(&engine);
+    let mut strong = STRONG.committed();
     for (magnitude, verdict) in [
         ("2.5", Verdict::Keep),
         ("7", Verdict::Keep),
@@ -113,12 +116,11 @@ fn strong_drops_weak_earthquakes() {
 
 #[test]
 fn a_plugin_with_a_wrong_config_says_so() {
-    let engine = Engine::new().unwrap();
     for (example, name, wrong) in
         [(STRONG, "minimum", "weak"), (FLATTEN, "digits", "1.5"), (BY_REGION, "major", "big")]
     {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(example.name);
-        let mut instance = example.load(&engine, &folder, &[(name, wrong)]);
+        let mut instance = example.load(&folder, &[(name, wrong)]);
         let value = if example.name == "by-region" {
             record(r#"{"region":"sea","magnitude":1}"#)
         } else {
@@ -132,8 +134,7 @@ fn a_plugin_with_a_wrong_config_says_so() {
 
 #[test]
 fn flatten_makes_a_flat_record() {
-    let engine = Engine::new().unwrap();
-    let mut flatten = FLATTEN.committed(&engine);
+    let mut flatten = FLATTEN.committed();
     let header = |name: &'static str, value: Option<&'static str>| Header {
         key: Bytes::from(name),
         value: value.map(Bytes::from),
@@ -166,8 +167,7 @@ fn flatten_makes_a_flat_record() {
 
 #[test]
 fn by_region_knows_the_listed_regions() {
-    let engine = Engine::new().unwrap();
-    let mut by_region = BY_REGION.committed(&engine);
+    let mut by_region = BY_REGION.committed();
     for (value, outputs) in [
         (r#"{"region":"Alaska","magnitude":4.9}"#, &["alaska"][..]),
         (r#"{"region":"Puerto Rico","magnitude":5}"#, &["puerto-rico", "major"]),
@@ -185,11 +185,10 @@ fn by_region_knows_the_listed_regions() {
 fn rebuilt_components_behave_like_the_committed_ones() {
     let folder = env::var_os("MILLSTREAM_REBUILT").expect("MILLSTREAM_REBUILT names a folder");
     let folder = PathBuf::from(folder);
-    let engine = Engine::new().unwrap();
 
     let raw = input();
     let mut flat = raw.clone();
-    for outcome in process_all(&mut FLATTEN.committed(&engine), &raw) {
+    for outcome in process_all(&mut FLATTEN.committed(), &raw) {
         if let Ok(Verdict::Emit(records)) = outcome {
             flat.extend(records);
         }
@@ -201,8 +200,8 @@ fn rebuilt_components_behave_like_the_committed_ones() {
         if !folder.join(example.name).with_extension("wasm").exists() {
             continue;
         }
-        let mut committed = example.committed(&engine);
-        let mut rebuilt = example.load(&engine, &folder, example.config);
+        let mut committed = example.committed();
+        let mut rebuilt = example.load(&folder, example.config);
         for record in inputs[example.name] {
             assert_eq!(
                 process(&mut rebuilt, record),
