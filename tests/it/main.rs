@@ -1,6 +1,13 @@
-//! The one integration binary. One file a subject; `util` holds the harness.
+//! The one integration binary: each further one links wasmtime again. One file a subject; `util`
+//! holds the harness.
 #![allow(clippy::unwrap_used, reason = "a test that fails is to say where")]
 
+mod architecture;
+mod components;
+mod crash;
+mod kafka_messages;
+mod kafka_schema;
 mod manifests;
 mod pipelines;
+mod protocol;
 mod util;
