@@ -292,7 +292,6 @@ async fn latest_is_the_moment_of_the_deployment() {
     let rig = Rig::open(folder.path());
     rig.supervisor.restore().await.unwrap();
     rig.until_through("p").await;
-    println!("{:#?}", rig.status("p"));
     assert_eq!(rig.values("out").await, ["after"]);
     rig.close().await;
 }
