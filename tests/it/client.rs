@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use millstream::kafka::messages::{
-    ApiKey, ErrorCode, FetchPartition, FetchRequest, FetchResponse, FetchTopic, InitProducerIdRequest,
-    MetadataRequest, MetadataRequestTopic, PartitionProduceData, PartitionProduceResponse,
-    ProduceRequest, Records, Request, Str, TopicProduceData, decode_response, encode_request,
+    ApiKey, ErrorCode, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    InitProducerIdRequest, MetadataRequest, MetadataRequestTopic, PartitionProduceData,
+    PartitionProduceResponse, ProduceRequest, Records, Request, Str, TopicProduceData,
+    decode_response, encode_request,
 };
 use millstream::record::{BatchBuilder, Compression, Record, RecordBatch, split_batches};
 use millstream::types::ProducerId;
@@ -31,7 +32,11 @@ impl Client {
     }
 
     /// Sends a request and waits for its response.
-    pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
+    pub(crate) fn call<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> io::Result<R::Response> {
         self.send(request, version)?;
         self.receive::<R>(version)
     }

@@ -88,11 +88,15 @@ fn administration_in_every_version() {
         // Version 0 has no null: an empty list is all topics.
         let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
         let response = client.call(&request, version).unwrap();
-        assert_eq!(format!("{}:{}", response.brokers[0].host, response.brokers[0].port), broker.kafka());
+        assert_eq!(
+            format!("{}:{}", response.brokers[0].host, response.brokers[0].port),
+            broker.kafka()
+        );
     }
     for version in ApiKey::CreateTopics.versions() {
         let name = Str::from(format!("v{version}"));
-        let topic = CreatableTopic { name, num_partitions: 2, replication_factor: 1, ..Default::default() };
+        let topic =
+            CreatableTopic { name, num_partitions: 2, replication_factor: 1, ..Default::default() };
         let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
         for expected in [ErrorCode::None, ErrorCode::TopicAlreadyExists] {
             let response = client.call(&request, version).unwrap();
@@ -105,8 +109,16 @@ fn administration_in_every_version() {
             resource_name: Str::from("v2"),
             configuration_keys: None,
         };
-        let broker = DescribeConfigsResource { resource_type: 4, resource_name: Str::from("1"), ..topic.clone() };
-        let request = DescribeConfigsRequest { resources: vec![topic, broker], include_synonyms: true, ..Default::default() };
+        let broker = DescribeConfigsResource {
+            resource_type: 4,
+            resource_name: Str::from("1"),
+            ..topic.clone()
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![topic, broker],
+            include_synonyms: true,
+            ..Default::default()
+        };
         let response = client.call(&request, version).unwrap();
         let topic = &response.results[0].configs;
         let retention = topic.iter().find(|config| config.name == "retention.ms").unwrap();
