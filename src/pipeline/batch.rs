@@ -284,3 +284,99 @@ fn add(builder: &mut BatchBuilder, record: &Record) -> Result<(), BatchError> {
     let Record { timestamp, key, value, headers, .. } = record;
     builder.push(*timestamp, key.as_deref(), value.as_deref(), headers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BATCH_BYTES;
+    use crate::pipeline::dead_letter::Origin;
+
+    fn worker(position: Offset) -> Worker {
+        let name = PipelineName::new("p").unwrap();
+        let topic = TopicName::new("out").unwrap();
+        let origin = Origin { pipeline: name.clone(), topic: topic.clone(), partition: 0 };
+        let chain = Chain::new(origin, Vec::new(), Some(topic.clone()), None);
+        let targets = [(topic, Target { id: TopicId::random(), partitions: 1 })];
+        let source = TopicPartition { topic: TopicId::random(), partition: 0 };
+        Worker::new(name, source, chain, targets.into(), (-1, position), Counts::default())
+    }
+
+    fn record(timestamp: TimestampMs, value: Vec<u8>) -> Record {
+        let value = Some(value.into());
+        Record { offset: 0, timestamp, key: None, value, headers: Vec::new() }
+    }
+
+    /// A stretch of batches from `offset` on, of as many records as `sizes` says.
+    fn stretch(mut offset: Offset, sizes: &[usize]) -> Bytes {
+        let mut bytes = Vec::new();
+        for size in sizes {
+            let mut builder = BatchBuilder::new(Compression::Lz4);
+            for _ in 0..*size {
+                add(&mut builder, &record(0, b"v".to_vec())).unwrap();
+            }
+            let batch = builder.build().unwrap();
+            batch.write_assigned(&mut bytes, offset, 0);
+            offset += *size as Offset;
+        }
+        bytes.into()
+    }
+
+    fn read(batches: Vec<Bytes>) -> PartitionRead {
+        PartitionRead { batches, high_watermark: 0, log_start_offset: 0 }
+    }
+
+    #[test]
+    fn each_commit_expects_the_one_before() {
+        let mut worker = worker(3);
+        assert_eq!(worker.wants(), Some(3));
+        // The batch that contains the first record wanted begins before it.
+        worker.feed(read(vec![stretch(0, &[5, PIPELINE_BATCH_RECORDS]), stretch(10_005, &[1])]));
+        let mut seen = Vec::new();
+        while worker.wants().is_none() {
+            let prepared = worker.prepare(7).unwrap();
+            let commit = prepared.commit.unwrap();
+            let [change] = commit.offsets.as_slice() else { panic!("{:?}", commit.offsets) };
+            let records: i32 = commit.appends.iter().map(|a| a.batch.record_count()).sum();
+            let to = change.committed.as_ref().unwrap().offset;
+            seen.push((change.expected, to, records));
+        }
+        assert_eq!(seen, [(Some(-1), 10_003, 10_000), (Some(10_003), 10_006, 3)]);
+        assert_eq!(worker.wants(), Some(10_006));
+        let empty = worker.prepare(7).unwrap();
+        assert!(empty.commit.is_none());
+    }
+
+    #[test]
+    fn an_output_that_is_gone_makes_no_commit() {
+        let mut worker = worker(0);
+        worker.targets.clear();
+        worker.feed(read(vec![stretch(0, &[1])]));
+        assert!(matches!(worker.prepare(0), Err(AssembleError::NoTopic(_))));
+    }
+
+    #[test]
+    fn outputs_are_cut_into_batches_that_keep_their_order() {
+        let partition = TopicPartition { topic: TopicId::random(), partition: 0 };
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut records: Vec<Record> = (0..2_000)
+            .map(|i| record(i, (0..random.usize(..2_000)).map(|_| random.u8(..)).collect()))
+            .collect();
+        // Larger than a batch, but not compressed; and times that are too far apart for one.
+        records.insert(1_000, record(0, vec![0; 2 * BATCH_BYTES]));
+        records.insert(500, record(TimestampMs::MIN, Vec::new()));
+        let mut assembly = Assembly::default();
+        for record in &records {
+            assembly.push(partition, record).unwrap();
+        }
+        let appends = assembly.finish().unwrap();
+        let mut written = Vec::new();
+        for append in &appends {
+            assert!(append.batch.len() <= PIPELINE_OUTPUT_BATCH_BYTES);
+            for record in append.batch.records().unwrap() {
+                written.push(Record { offset: 0, ..record.unwrap() });
+            }
+        }
+        assert_eq!(written, records);
+        assert!(appends.len() < 12, "{} batches", appends.len());
+    }
+}

@@ -1,5 +1,5 @@
-//! The one integration binary: each further one links wasmtime again. One file a subject; `util`
-//! holds the harness.
+//! The one integration binary: each further one links wasmtime again. One file a subject; `client`
+//! and `util` are the harness.
 #![allow(clippy::unwrap_used, reason = "a test that fails is to say where")]
 
 mod architecture;
