@@ -199,8 +199,30 @@ pub const PIPELINE_FAILURES_LOGGED: usize = 10;
 
 /// Body of one HTTP request, bytes: a manifest and its components in base64.
 pub const HTTP_BODY_BYTES: usize = 256 * MIB;
+/// Body of one HTTP request that brings no components, bytes.
+pub const HTTP_PRODUCE_BYTES: usize = 16 * MIB;
 /// Records of one HTTP produce or consume.
 pub const HTTP_RECORDS: usize = 10_000;
+/// Bytes of records in one HTTP answer; a single record may be larger.
+pub const HTTP_RESPONSE_BYTES: usize = 4 * MIB;
+/// Bytes at which an HTTP produce begins a further batch; below [`BATCH_BYTES`].
+pub const HTTP_BATCH_BYTES: usize = 512 * KIB;
+/// Longest that an HTTP consume waits for records, milliseconds.
+pub const HTTP_WAIT_MS: u64 = 30_000;
+/// Connections at the HTTP port at one time.
+pub const HTTP_CONNECTIONS: usize = 256;
+/// How long everything together may take to finish when the broker stops, milliseconds: the
+/// connections have [`SHUTDOWN_MS`], a plugin the time of its call.
+pub const STOP_MS: u64 = 15_000;
+
+/// Answer that a command reads, bytes: records in base64 with their JSON around them.
+pub const CLIENT_ANSWER_BYTES: u64 = 256 * MIB as u64;
+/// Records that `produce` and `dev` send in one batch.
+pub const FEED_RECORDS: usize = 1_000;
+/// Bytes of lines after which they send a batch.
+pub const FEED_BYTES: usize = MIB;
+/// Longest line of an input, bytes: what fits in a batch.
+pub const LINE_BYTES: usize = BATCH_BYTES;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -220,4 +242,9 @@ const _: () = {
     assert!(PLUGIN_MEMORY_BYTES <= PLUGIN_MEMORY_BYTES_MAX);
     assert!(PLUGIN_MEMORY_MARK_PERCENT < 100);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
+    assert!(HTTP_BATCH_BYTES < BATCH_BYTES);
+    assert!(HTTP_PRODUCE_BYTES <= HTTP_BODY_BYTES);
+    assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);
+    assert!(FEED_RECORDS <= HTTP_RECORDS);
+    assert!(SHUTDOWN_MS + PLUGIN_CALL_MS < STOP_MS);
 };

@@ -1,1 +1,144 @@
-//! (under construction)
+//! The commands: one file each, one struct each, whose doc comment is its help. `serve` and `dev`
+//! run a broker in this process; the others ask one over HTTP.
+
+mod client;
+mod consume;
+mod deploy;
+mod dev;
+mod lines;
+mod listen;
+mod output;
+mod pipelines;
+mod produce;
+mod serve;
+mod topics;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use self::client::ClientError;
+use self::output::{Out, OutputClosed};
+use crate::config::ConfigError;
+use crate::http::ErrorView;
+
+/// A streaming broker in one binary: Kafka clients outside, WebAssembly pipelines inside.
+#[derive(Debug, Parser)]
+#[command(name = "millstream", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Dev(Box<dev::Dev>),
+    Deploy(deploy::Deploy),
+    Pipelines(pipelines::Pipelines),
+    Topics(topics::Topics),
+    Produce(produce::Produce),
+    Consume(consume::Consume),
+}
+
+/// Runs the command that the process was started with. Exit code 0: done; 1: failed; 2: not
+/// understood.
+pub fn main() -> ExitCode {
+    let Cli { command, json } = Cli::parse();
+    let default_log = match &command {
+        Command::Serve(_) => "info",
+        // The summary counts what failed.
+        Command::Dev(dev) if dev.once => "warn,millstream::pipeline=error",
+        _ => "warn",
+    };
+    start_log(default_log);
+    let out = Out::stdout(json);
+    let outcome = match command {
+        Command::Serve(command) => command.run(out),
+        Command::Dev(command) => command.run(out),
+        Command::Deploy(command) => command.run(out),
+        Command::Pipelines(command) => command.run(out),
+        Command::Topics(command) => command.run(out),
+        Command::Produce(command) => command.run(out),
+        Command::Consume(command) => command.run(out),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error, json);
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn report(error: &anyhow::Error, json: bool) {
+    let line = if json {
+        let view = match error.downcast_ref() {
+            Some(ClientError::Refused(view)) => view.clone(),
+            _ => ErrorView { error: chain(error), problems: Vec::new() },
+        };
+        serde_json::to_string(&view).unwrap_or(view.error)
+    } else {
+        format!("error: {}", chain(error))
+    };
+    // Nobody is left to be told of this one's failure.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// An error and its causes in one line, without those that the one before has told already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Logs go to standard error, `MILLSTREAM_LOG` or `RUST_LOG` says which.
+fn start_log(default: &str) {
+    let given = ["MILLSTREAM_LOG", "RUST_LOG"].iter().find_map(|name| std::env::var(name).ok());
+    let filter = EnvFilter::new(given.as_deref().unwrap_or(default));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
+}
+
+/// The runtime of the commands that wait for more than one thing.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("disk full").context("a.toml: disk full").context("failed");
+        assert_eq!(chain(&error), "failed: a.toml: disk full");
+    }
+}

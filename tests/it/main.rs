@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is to say where")]
 
 mod architecture;
+mod cli;
 mod client;
 mod components;
 mod crash;

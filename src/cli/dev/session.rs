@@ -1,0 +1,259 @@
+//! The course of a `dev` command, from the broker's start to its end.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+
+use super::feed::{self, Fed};
+use super::screen::Screen;
+use super::tail::{Tail, all_through, has_ended, outputs, pipelines};
+use super::watch::Watch;
+use super::{Input, Show};
+use crate::broker::Broker;
+use crate::cli::listen::Addresses;
+use crate::cli::output::Out;
+use crate::config::Config;
+use crate::http::{DeploymentDone, ErrorView, PipelineView, ProblemView};
+use crate::pipeline::{Bundle, DeployError, Supervisor};
+use crate::server::{Server, termination};
+
+/// How often it is looked whether everything is through.
+const LOOK_THROUGH: Duration = Duration::from_millis(25);
+/// How often it is looked whether a pipeline has stopped.
+const LOOK_STOPPED: Duration = Duration::from_millis(500);
+
+/// What the user asked for.
+pub(super) struct Session {
+    pub(super) manifest: PathBuf,
+    pub(super) inputs: Vec<Input>,
+    pub(super) once: bool,
+    pub(super) show: Show,
+}
+
+/// What is at work while the session lasts.
+struct Work {
+    session: Session,
+    broker: Broker,
+    supervisor: Arc<Supervisor>,
+    screen: Screen,
+    tail: Tail,
+    watch: Option<Watch>,
+    /// What was loaded last, deployed or not.
+    bundle: Option<Bundle>,
+    /// Pipelines of which it was said that they have stopped.
+    told: Vec<String>,
+}
+
+impl Session {
+    pub(super) async fn run(self, config: Config, out: Out) -> anyhow::Result<()> {
+        let mut interrupted = pin!(termination()?);
+        let started = tokio::select! {
+            started = Box::pin(Server::start(config)) => started,
+            () = &mut interrupted => return Ok(()),
+        };
+        let server = started?;
+        let addresses = Addresses::of(&server);
+        let work = Work {
+            broker: server.broker().clone(),
+            supervisor: Arc::clone(server.pipelines()),
+            screen: Screen::new(out, self.show),
+            tail: Tail::new(server.broker().clone()),
+            watch: if self.once { None } else { Some(self.watch()?) },
+            bundle: None,
+            told: Vec::new(),
+            session: self,
+        };
+        let (stop, stopping) = oneshot::channel::<()>();
+        let mut running = tokio::spawn(server.run(async move {
+            // Told, or forgotten about: both mean stop.
+            let _ = stopping.await;
+        }));
+        let outcome = tokio::select! {
+            outcome = Box::pin(work.run(&addresses)) => outcome,
+            () = interrupted => Ok(()),
+            ended = &mut running => {
+                ended.context("the broker ended")??;
+                anyhow::bail!("the broker ended by itself");
+            }
+        };
+        drop(stop);
+        running.await.context("the broker ended")??;
+        outcome
+    }
+
+    fn watch(&self) -> anyhow::Result<Watch> {
+        Watch::new(&self.manifest)
+            .with_context(|| format!("cannot watch {}", self.manifest.display()))
+    }
+}
+
+impl Work {
+    async fn run(mut self, addresses: &Addresses) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        self.screen.start(&self.session.manifest.display().to_string(), addresses)?;
+        self.deploy_first().await?;
+        if !self.session.once {
+            let views = pipelines(&self.supervisor);
+            let topic = outputs(&views).into_iter().next();
+            self.screen.hint(&addresses.first_kafka(), topic)?;
+        }
+        let inputs = self.session.inputs.clone();
+        self.screen.feeding(feed::total_bytes(&inputs));
+        let mut fed = feed::start(self.broker.clone(), inputs);
+        let mut feeding = true;
+        let mut look =
+            tokio::time::interval(if self.session.once { LOOK_THROUGH } else { LOOK_STOPPED });
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                found = self.tail.next() => self.screen.records(&found?)?,
+                progress = fed.recv(), if feeding => feeding = self.fed(progress)?,
+                bundle = edited(&mut self.watch, &self.session.manifest) => {
+                    self.redeploy(bundle).await?;
+                }
+                _ = look.tick() => {
+                    self.tell_stopped()?;
+                    let through = self.session.once
+                        && !feeding
+                        && all_through(&self.broker, &self.supervisor)
+                        && self.tail.is_through();
+                    if through {
+                        return self.finish(begun.elapsed());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first deployment must do with --once; else an edit may mend it.
+    async fn deploy_first(&mut self) -> anyhow::Result<()> {
+        let loaded = Bundle::load(&self.session.manifest);
+        if self.session.once {
+            let deployed = self.deploy(loaded?, false).await?;
+            return deployed.map_err(anyhow::Error::from);
+        }
+        self.redeploy(loaded).await
+    }
+
+    /// Deploys an edit, or says why not.
+    async fn redeploy(&mut self, loaded: Result<Bundle, DeployError>) -> anyhow::Result<()> {
+        let again = self.bundle.is_some();
+        let bundle = match loaded {
+            Ok(bundle) => bundle,
+            Err(error) => return self.refused(error),
+        };
+        if self.bundle.as_ref().is_some_and(|last| same(last, &bundle)) {
+            return Ok(());
+        }
+        match self.deploy(bundle, again).await? {
+            Ok(()) => Ok(()),
+            Err(error) => self.refused(error),
+        }
+    }
+
+    async fn deploy(
+        &mut self,
+        bundle: Bundle,
+        again: bool,
+    ) -> anyhow::Result<Result<(), DeployError>> {
+        if let Some(watch) = &mut self.watch {
+            watch.follow(&bundle);
+        }
+        self.bundle = Some(bundle.clone());
+        let done = match self.supervisor.deploy(bundle).await {
+            Ok(deployed) => DeploymentDone::from(deployed),
+            Err(error) => return Ok(Err(error)),
+        };
+        self.told.clear();
+        let views = pipelines(&self.supervisor);
+        self.tail.follow(outputs(&views));
+        self.screen.deployed(&done, &views, again)?;
+        Ok(Ok(()))
+    }
+
+    fn refused(&mut self, error: DeployError) -> anyhow::Result<()> {
+        let view = match error {
+            DeployError::Problems(problems) => ErrorView {
+                error: "the manifest has mistakes".to_owned(),
+                problems: problems.iter().map(ProblemView::from).collect(),
+            },
+            error => ErrorView { error: error.to_string(), problems: Vec::new() },
+        };
+        self.screen.refused(&view)
+    }
+
+    /// Shows how feeding goes; false at its end.
+    fn fed(&mut self, progress: Option<Fed>) -> anyhow::Result<bool> {
+        match progress {
+            Some(Fed::Bytes(bytes)) => self.screen.fed(bytes),
+            Some(Fed::File { topic, records }) => self.screen.fed_file(&topic, records)?,
+            Some(Fed::End(ended)) => {
+                self.screen.fed_all();
+                ended?;
+                return Ok(false);
+            }
+            None => anyhow::bail!("feeding the files broke off"),
+        }
+        Ok(true)
+    }
+
+    /// Says once of each pipeline that it has stopped.
+    fn tell_stopped(&mut self) -> anyhow::Result<()> {
+        for view in pipelines(&self.supervisor) {
+            let told = self.told.contains(&view.name);
+            if has_ended(&view) && !told && !self.session.once {
+                self.screen.stopped(&view)?;
+                self.told.push(view.name);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, took: Duration) -> anyhow::Result<()> {
+        let views = pipelines(&self.supervisor);
+        let mut names: Vec<String> =
+            self.session.inputs.iter().map(|input| input.topic.to_string()).collect();
+        names.extend(views.iter().flat_map(|view| view.sources.iter().cloned()));
+        names.extend(outputs(&views).into_iter().cloned());
+        let mut topics: Vec<(String, u64)> = Vec::new();
+        for name in names {
+            if topics.iter().all(|(known, _)| *known != name) {
+                let records = self.tail.new_records(&name);
+                topics.push((name, records));
+            }
+        }
+        self.screen.summary(&topics, &views, took)?;
+        let ended: Vec<&PipelineView> = views.iter().filter(|view| has_ended(view)).collect();
+        for view in &ended {
+            self.screen.stopped(view)?;
+        }
+        match ended.as_slice() {
+            [] => Ok(()),
+            ended => {
+                let names: Vec<&str> = ended.iter().map(|view| view.name.as_str()).collect();
+                anyhow::bail!("not all records are through: {} stopped", names.join(", "))
+            }
+        }
+    }
+}
+
+/// Waits for an edit, and loads what it made. Never with --once.
+async fn edited(
+    watch: &mut Option<Watch>,
+    manifest: &std::path::Path,
+) -> Result<Bundle, DeployError> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+    Bundle::load(manifest)
+}
+
+fn same(one: &Bundle, other: &Bundle) -> bool {
+    one.manifest == other.manifest && one.components == other.components
+}

@@ -1,0 +1,66 @@
+//! `millstream serve`
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::listen::{Addresses, ListenArgs};
+use super::output::Out;
+use super::runtime;
+use crate::config::{Config, DEFAULT_HTTP, DEFAULT_KAFKA};
+use crate::pipeline::Bundle;
+use crate::server::{Server, termination};
+
+/// Run a broker until SIGINT or SIGTERM.
+///
+/// Prints one line for each address at which it accepts connections. Only this machine can
+/// connect unless --insecure is given.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Manifests to deploy at the start.
+    manifest: Vec<PathBuf>,
+
+    /// Folder that holds everything; made if it is missing.
+    #[arg(long, value_name = "DIR", default_value = "millstream-data", env = "MILLSTREAM_DATA")]
+    data: PathBuf,
+
+    #[command(flatten)]
+    listen: ListenArgs,
+}
+
+impl Serve {
+    pub(super) fn run(self, out: Out) -> anyhow::Result<()> {
+        let Self { manifest, data, listen } = self;
+        let config = listen.settings(data, DEFAULT_KAFKA, DEFAULT_HTTP).validate()?;
+        let bundles: Vec<Bundle> =
+            manifest.iter().map(|path| Bundle::load(path)).collect::<Result<_, _>>()?;
+        runtime().context("cannot start threads")?.block_on(Box::pin(serve(config, bundles, out)))
+    }
+}
+
+async fn serve(config: Config, bundles: Vec<Bundle>, mut out: Out) -> anyhow::Result<()> {
+    let shutdown = termination()?;
+    let server = Server::start(config).await?;
+    for bundle in bundles {
+        let deployed = server.pipelines().deploy(bundle).await;
+        match deployed {
+            Ok(deployed) => {
+                for warning in deployed.warnings {
+                    tracing::warn!("{warning}");
+                }
+            }
+            Err(error) => {
+                server.abandon().await?;
+                return Err(anyhow::Error::new(error).context("the manifest cannot be deployed"));
+            }
+        }
+    }
+    // A broker serves on when nobody reads where.
+    let printed = Addresses::of(&server).print(&mut out, "");
+    if let Err(error) = printed {
+        tracing::warn!("the addresses could not be printed: {error}");
+    }
+    server.run(shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Pipelines: how they are, and deploying them.
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+
+use super::Api;
+use super::binary::decode;
+use super::error::{ApiError, parse};
+use super::shapes::{
+    CountsView, Deployment, DeploymentDone, PipelineChange, PipelinePartition, PipelineView,
+    ProblemView,
+};
+use crate::limits::HTTP_BODY_BYTES;
+use crate::pipeline::{
+    Bundle, Change, Counts, DeployError, Deployed, PartitionStatus, PipelineState, PipelineStatus,
+    Problem, Severity,
+};
+use crate::types::Offset;
+
+/// `GET /v1/pipelines`
+pub(super) async fn pipelines(State(api): State<Api>) -> Json<Vec<PipelineView>> {
+    Json(api.service.pipelines.status().into_iter().map(PipelineView::from).collect())
+}
+
+/// `POST /v1/deployments`
+pub(super) async fn deploy(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Json<DeploymentDone>, ApiError> {
+    let one = api.service.deploying.acquire().await;
+    let _one = one.map_err(|error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
+    let bundle = read(request.into_body()).await?;
+    let deployed = api.service.pipelines.deploy(bundle).await?;
+    Ok(Json(deployed.into()))
+}
+
+async fn read(body: Body) -> Result<Bundle, ApiError> {
+    let too_large = |error| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error);
+    let body = to_bytes(body, HTTP_BODY_BYTES).await.map_err(too_large)?;
+    let Deployment { file, manifest, components } = parse(&body)?;
+    let components = components.into_iter().map(|(path, base64)| {
+        let bad = |error| ApiError::bad_request(format!("component {path} is not base64: {error}"));
+        let bytes = decode(&base64).map_err(bad)?;
+        Ok((path, bytes))
+    });
+    Ok(Bundle { components: components.collect::<Result<_, ApiError>>()?, file, manifest })
+}
+
+impl From<DeployError> for ApiError {
+    fn from(error: DeployError) -> Self {
+        let status = match &error {
+            DeployError::Problems(problems) => {
+                let views = problems.iter().map(ProblemView::from).collect();
+                return Self::problems("the manifest cannot be deployed", views);
+            }
+            DeployError::Topic { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            DeployError::Create { .. } => StatusCode::CONFLICT,
+            DeployError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            DeployError::Read { .. } | DeployError::Commit(_) | DeployError::Storage(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<&Problem> for ProblemView {
+    fn from(problem: &Problem) -> Self {
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        Self {
+            severity: severity.to_owned(),
+            file: problem.file.clone(),
+            line: problem.line,
+            column: problem.column,
+            message: problem.message.clone(),
+            rendered: problem.to_string(),
+        }
+    }
+}
+
+impl From<Deployed> for DeploymentDone {
+    fn from(deployed: Deployed) -> Self {
+        let pipelines = deployed.pipelines.into_iter().map(|(name, change)| {
+            let change = match change {
+                Change::Started => "started",
+                Change::Replaced => "replaced",
+                Change::Unchanged => "unchanged",
+            };
+            PipelineChange { name: name.to_string(), change: change.to_owned() }
+        });
+        Self {
+            topics: deployed.topics.iter().map(ToString::to_string).collect(),
+            pipelines: pipelines.collect(),
+            warnings: deployed.warnings.iter().map(ProblemView::from).collect(),
+        }
+    }
+}
+
+impl From<PipelineStatus> for PipelineView {
+    fn from(status: PipelineStatus) -> Self {
+        let (state, reason) = match status.state {
+            PipelineState::Running => ("running", None),
+            PipelineState::Restarting { reason } => ("restarting", Some(reason)),
+            PipelineState::Stopped => ("stopped", None),
+            PipelineState::Failed { reason } => ("failed", Some(reason)),
+        };
+        let mut sources: Vec<String> = Vec::new();
+        for partition in &status.partitions {
+            if sources.last().is_none_or(|last| last != partition.topic.as_str()) {
+                sources.push(partition.topic.to_string());
+            }
+        }
+        Self {
+            name: status.name.to_string(),
+            state: state.to_owned(),
+            reason,
+            sources,
+            outputs: status.targets.iter().map(ToString::to_string).collect(),
+            partitions: status.partitions.into_iter().map(PipelinePartition::from).collect(),
+        }
+    }
+}
+
+impl From<PartitionStatus> for PipelinePartition {
+    fn from(status: PartitionStatus) -> Self {
+        Self {
+            topic: status.topic.to_string(),
+            partition: status.partition,
+            checkpoint: status.checkpoint,
+            high_watermark: status.high_watermark,
+            lag: Offset::try_from(status.lag).unwrap_or(Offset::MAX),
+            counts: status.counts.into(),
+        }
+    }
+}
+
+impl From<Counts> for CountsView {
+    fn from(counts: Counts) -> Self {
+        Self {
+            input: counts.input,
+            output: counts.output,
+            dropped: counts.dropped,
+            skipped: counts.skipped,
+            dead_lettered: counts.dead_lettered,
+        }
+    }
+}

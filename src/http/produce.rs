@@ -1,0 +1,169 @@
+//! Appending records that come as plain values: which partition, which batches, one commit.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::broker::{Append, Broker, Commit, CommitError, Topic};
+use crate::limits::HTTP_BATCH_BYTES;
+use crate::record::{BatchBuilder, BatchError, Compression, Header, partition_for_key};
+use crate::types::{Offset, PartitionIndex, TimestampMs, TopicPartition};
+
+/// A record to append.
+#[derive(Debug, Clone, Default)]
+pub struct NewRecord {
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value.
+    pub value: Option<Bytes>,
+    /// Headers, in order.
+    pub headers: Vec<Header>,
+    /// Where it goes; by the key if there is one, else to the partitions in turn.
+    pub partition: Option<PartitionIndex>,
+    /// When it was made; now if not said.
+    pub timestamp: Option<TimestampMs>,
+}
+
+/// Where a record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The offset in it.
+    pub offset: Offset,
+}
+
+/// Why none of the records was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// A partition that the topic does not have.
+    #[error("record {index}: topic {topic} has no partition {partition}, only {partitions}")]
+    Partition {
+        /// The record, from 0.
+        index: usize,
+        /// The topic.
+        topic: String,
+        /// What was asked for.
+        partition: PartitionIndex,
+        /// How many there are.
+        partitions: PartitionIndex,
+    },
+    /// A record that fits in no batch.
+    #[error("record {index}: {error}")]
+    Record {
+        /// The record, from 0.
+        index: usize,
+        /// What the batch says.
+        error: BatchError,
+    },
+    /// The commit was refused.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// A batch being filled, and which records are in it.
+struct Filling {
+    partition: PartitionIndex,
+    builder: BatchBuilder,
+    first: usize,
+    records: Vec<usize>,
+}
+
+impl Filling {
+    fn new(partition: PartitionIndex, first: usize) -> Self {
+        let builder = BatchBuilder::new(Compression::None);
+        Self { partition, builder, first, records: Vec::new() }
+    }
+}
+
+/// Appends all of the records in one commit, or none. Durable when it returns; says where each
+/// went, in their order.
+pub async fn append(
+    broker: &Broker,
+    topic: &Topic,
+    records: Vec<NewRecord>,
+) -> Result<Vec<Placed>, ProduceError> {
+    let now = broker.clock().now_ms();
+    let mut turn = next_turn(topic);
+    let mut filling: BTreeMap<PartitionIndex, Filling> = BTreeMap::new();
+    let mut full = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let partition = place(topic, index, record, &mut turn)?;
+        let batch = filling.entry(partition).or_insert_with(|| Filling::new(partition, index));
+        let size = record_bytes(record);
+        if !batch.builder.is_empty() && batch.builder.size_bytes() + size > HTTP_BATCH_BYTES {
+            full.push(std::mem::replace(batch, Filling::new(partition, index)));
+        }
+        let timestamp = record.timestamp.unwrap_or(now);
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        batch
+            .builder
+            .push(timestamp, key, value, &record.headers)
+            .map_err(|error| ProduceError::Record { index, error })?;
+        batch.records.push(index);
+    }
+    // Those of one partition stand in the order in which they were begun.
+    full.extend(filling.into_values());
+
+    let mut appends = Vec::with_capacity(full.len());
+    let mut members = Vec::with_capacity(full.len());
+    for Filling { partition, builder, first, records } in full {
+        let batch =
+            builder.build().map_err(|error| ProduceError::Record { index: first, error })?;
+        let partition = TopicPartition { topic: topic.id(), partition };
+        appends.push(Append { partition, batch });
+        members.push((partition.partition, records));
+    }
+    if appends.is_empty() {
+        return Ok(Vec::new());
+    }
+    let committed = broker.commit(Commit { appends, ..Commit::default() }).await?;
+    let mut placed = vec![Placed { partition: -1, offset: -1 }; records.len()];
+    for ((partition, members), appended) in members.into_iter().zip(committed.appended) {
+        for (offset, index) in (appended.base_offset..).zip(members) {
+            if let Some(place) = placed.get_mut(index) {
+                *place = Placed { partition, offset };
+            }
+        }
+    }
+    Ok(placed)
+}
+
+fn place(
+    topic: &Topic,
+    index: usize,
+    record: &NewRecord,
+    turn: &mut PartitionIndex,
+) -> Result<PartitionIndex, ProduceError> {
+    let partitions = topic.partitions();
+    match (record.partition, &record.key) {
+        (Some(partition), _) if (0..partitions).contains(&partition) => Ok(partition),
+        (Some(partition), _) => {
+            let topic = topic.name().to_string();
+            Err(ProduceError::Partition { index, topic, partition, partitions })
+        }
+        (None, Some(key)) => Ok(partition_for_key(key, partitions)),
+        (None, None) => {
+            let partition = *turn;
+            *turn = (*turn + 1) % partitions.max(1);
+            Ok(partition)
+        }
+    }
+}
+
+/// Whose turn it is, from how many records the topic has: evenly spread without keeping count.
+fn next_turn(topic: &Topic) -> PartitionIndex {
+    let ends = (0..topic.partitions()).filter_map(|index| topic.partition(index));
+    let records: Offset = ends.map(|partition| partition.high_watermark()).sum();
+    let turn = records.checked_rem(Offset::from(topic.partitions())).unwrap_or(0);
+    PartitionIndex::try_from(turn).unwrap_or(0)
+}
+
+/// What a record adds to a batch at most, bytes.
+fn record_bytes(record: &NewRecord) -> usize {
+    const LENGTHS: usize = 32;
+    let bytes = |field: &Option<Bytes>| field.as_ref().map_or(0, Bytes::len);
+    let headers: usize =
+        record.headers.iter().map(|h| h.key.len() + bytes(&h.value) + LENGTHS).sum();
+    bytes(&record.key) + bytes(&record.value) + headers + LENGTHS
+}
