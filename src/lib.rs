@@ -9,23 +9,23 @@
 //! |---|---|---|---|
 //! | 0 | [`types`], [`limits`], [`clock`] | names, caps, time | I/O |
 //! | 0 | [`record`] | the record batch v2: view, validate, build, compress | I/O |
-//! | 1 | [`storage`] | segments, journal and meta on redb | name tokio, a Kafka message or a plugin |
-//! | 1 | [`plugin`] | the wasmtime host: compile, check, call, limit | name the broker or the storage |
-//! | 2 | [`broker`] | topics, groups, producers, the committer: owns every durable change | parse a wire format |
-//! | 3 | [`kafka`] | the Kafka protocol: frames, messages, error codes | know that pipelines exist |
+//! | 1 | [`storage`] | segments, journal, meta on redb | name tokio, Kafka messages, plugins |
+//! | 1 | [`plugin`] | the wasmtime host: compile, check, call, limit | name broker or storage |
+//! | 2 | [`broker`] | topics, groups, producers, the committer | parse a wire format |
+//! | 3 | [`kafka`] | the Kafka protocol: frames, messages, codes | know that pipelines exist |
 //! | 3 | [`pipeline`] | manifest, graph, runner | name a Kafka message or a redb table |
 //! | 4 | [`http`] | the admin API; JSON shapes live here only | decide anything |
-//! | 5 | [`config`], [`server`] | validated settings; the composition root | run before everything checkable is checked |
+//! | 5 | [`config`], [`server`] | validated settings; the composition root | open a store unchecked |
 //! | 6 | [`cli`] | one struct a command | touch a data folder that a broker has open |
 //!
 //! # Invariants
 //!
-//! - Every durable change is one `broker::Commit` or one of the rare admin changes; the
+//! - Every durable change is one [`broker::Commit`] or one of the rare admin changes; the
 //!   committer thread is the only writer.
 //! - Nothing is visible before it is durable: the high watermark, pipeline reads and
 //!   acknowledgements move after the segment's fsync returned.
 //! - Nothing read back from disk is trusted: a batch's CRC-32C is checked again on read.
-//! - Every file operation goes through `storage::Files`, every look at the time through
+//! - Every file operation goes through [`storage::Files`], every look at the time through
 //!   [`clock::Clock`].
 //! - Every queue, frame, batch and wait has a cap in [`limits`].
 

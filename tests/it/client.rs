@@ -173,5 +173,7 @@ pub(crate) fn request_head(api: ApiKey, version: i16) -> Vec<u8> {
     head.extend(version.to_be_bytes());
     head.extend(7_i32.to_be_bytes());
     head.extend([0, 1, b'c']);
+    // No tagged fields, in versions that have them; a byte of the body in the others.
+    head.push(0);
     head
 }

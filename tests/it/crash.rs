@@ -156,7 +156,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     // Small segments, so that rolling is under way at some of the kills.
-    let args = ["--segment-bytes", "1048576"];
+    let args = ["--segment-size", "1MiB"];
     let mut broker = Broker::start_in(&data, &args);
     deploy(folder.path(), &broker);
     let address: Address = Arc::new(Mutex::new(broker.kafka().to_owned()));

@@ -103,10 +103,36 @@ fn administration_in_every_version() {
             assert_eq!(response.topics[0].error_code, expected, "version {version}");
         }
     }
+    for version in ApiKey::DeleteTopics.versions() {
+        let name = Str::from(format!("v{}", version + 1));
+        let request = DeleteTopicsRequest {
+            topic_names: vec![name.clone()],
+            topics: vec![DeleteTopicState { name: Some(name), ..Default::default() }],
+            ..Default::default()
+        };
+        let request = match version {
+            ..=5 => DeleteTopicsRequest { topics: Vec::new(), ..request },
+            _ => request,
+        };
+        for expected in [ErrorCode::None, ErrorCode::UnknownTopicOrPartition] {
+            let response = client.call(&request, version).unwrap();
+            assert_eq!(response.responses[0].error_code, expected, "version {version}");
+        }
+        if version == 5 {
+            break;
+        }
+    }
+}
+
+#[test]
+fn settings_and_producer_ids_in_every_version() {
+    let broker = Broker::start();
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.auto_create("t").unwrap();
     for version in ApiKey::DescribeConfigs.versions() {
         let topic = DescribeConfigsResource {
             resource_type: 2,
-            resource_name: Str::from("v2"),
+            resource_name: Str::from("t"),
             configuration_keys: None,
         };
         let broker = DescribeConfigsResource {
@@ -128,25 +154,6 @@ fn administration_in_every_version() {
     for version in ApiKey::InitProducerId.versions() {
         let response = client.call(&InitProducerIdRequest::default(), version).unwrap();
         assert_eq!(response.error_code, ErrorCode::None);
-    }
-    for version in ApiKey::DeleteTopics.versions() {
-        let name = Str::from(format!("v{}", version + 1));
-        let request = DeleteTopicsRequest {
-            topic_names: vec![name.clone()],
-            topics: vec![DeleteTopicState { name: Some(name), ..Default::default() }],
-            ..Default::default()
-        };
-        let request = match version {
-            ..=5 => DeleteTopicsRequest { topics: Vec::new(), ..request },
-            _ => request,
-        };
-        for expected in [ErrorCode::None, ErrorCode::UnknownTopicOrPartition] {
-            let response = client.call(&request, version).unwrap();
-            assert_eq!(response.responses[0].error_code, expected, "version {version}");
-        }
-        if version == 5 {
-            break;
-        }
     }
 }
 
