@@ -53,8 +53,8 @@ pub fn main() -> ExitCode {
     let Cli { command, json } = Cli::parse();
     let default_log = match &command {
         Command::Serve(_) => "info",
-        // The summary counts what failed.
-        Command::Dev(dev) if dev.once => "warn,millstream::pipeline=error",
+        // What fails is counted in the summary, and a pipeline that stops says why.
+        Command::Dev(dev) if dev.once => "warn,millstream::pipeline=off",
         _ => "warn",
     };
     start_log(default_log);

@@ -384,6 +384,29 @@ fn dev_once_ends_when_the_whole_chain_is_through() {
 }
 
 #[test]
+fn dev_once_fails_when_a_pipeline_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/strong/strong.wasm");
+    std::fs::copy(plugin, folder.path().join("strong.wasm")).unwrap();
+    let manifest = folder.path().join("m.toml");
+    let text = "[[topic]]\nname = \"in\"\n[plugin.strong]\ncomponent = \"strong.wasm\"\n\
+        [[pipeline]]\nname = \"picky\"\nsource = \"in\"\noutput = \"out\"\n\
+        [[pipeline.step]]\nfilter = \"strong\"\nconfig = { minimum = \"2.5\" }\n";
+    std::fs::write(&manifest, text).unwrap();
+    let input = folder.path().join("in.txt");
+    std::fs::write(&input, "no earthquake\n").unwrap();
+    let input = format!("in={}", input.display());
+    let output = run(&["dev", manifest.to_str().unwrap(), "--once", "--input", &input]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert_eq!(stderr(&output), "error: not all records are through: picky failed\n");
+    assert!(
+        stdout(&output).contains("pipeline picky failed: in, partition 0"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
 fn dev_deploys_edits_until_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("m.toml");

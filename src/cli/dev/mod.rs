@@ -82,8 +82,8 @@ impl FromStr for Input {
 }
 
 impl Dev {
-    pub(super) fn run(self: Box<Self>, out: Out) -> anyhow::Result<()> {
-        let Self { manifest, inputs, once, show, data, listen } = *self;
+    pub(super) fn run(self, out: Out) -> anyhow::Result<()> {
+        let Self { manifest, inputs, once, show, data, listen } = self;
         let fresh = match data {
             Some(_) => None,
             None => Some(tempfile::tempdir().context("cannot make a folder for the broker")?),

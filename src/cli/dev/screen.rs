@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::Show;
-use super::tail::Records;
+use super::tail::{Records, has_ended};
 use crate::cli::deploy::changes;
 use crate::cli::listen::Addresses;
 use crate::cli::output::{Out, Side, bold, count, dim, number, printable};
@@ -19,18 +19,22 @@ use crate::types::TopicName;
 /// Records of each topic that a sample shows.
 const SAMPLE: usize = 3;
 const INDENT: &str = "  ";
+/// How often a spinner turns.
+const SPIN: Duration = Duration::from_millis(100);
 
 /// The screen.
 pub(super) struct Screen {
     out: Out,
     show: Show,
     bar: ProgressBar,
+    /// The bar is a spinner.
+    busy: bool,
     samples: BTreeMap<TopicName, Vec<String>>,
 }
 
 impl Screen {
     pub(super) fn new(out: Out, show: Show) -> Self {
-        Self { out, show, bar: ProgressBar::hidden(), samples: BTreeMap::new() }
+        Self { out, show, bar: ProgressBar::hidden(), busy: false, samples: BTreeMap::new() }
     }
 
     /// The first lines: what runs where.
@@ -92,8 +96,8 @@ impl Screen {
         view.problems.iter().try_for_each(|problem| self.line(&problem.rendered))
     }
 
-    /// Why a pipeline does nothing more.
-    pub(super) fn stopped(&mut self, pipeline: &PipelineView) -> anyhow::Result<()> {
+    /// That a pipeline does not run, and why.
+    pub(super) fn halted(&mut self, pipeline: &PipelineView) -> anyhow::Result<()> {
         if self.out.is_json() {
             return self.event(json!({ "event": "pipeline", "pipeline": pipeline }));
         }
@@ -102,14 +106,35 @@ impl Screen {
         self.line(format!("pipeline {name} {state}{}", printable(&reason)))
     }
 
+    /// What takes its time, until something else is said about progress.
+    pub(super) fn busy(&mut self, message: String) {
+        if !self.busy {
+            self.busy = true;
+            self.bar.finish_and_clear();
+            self.bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
+                self.bar.set_style(style);
+            }
+            self.bar.enable_steady_tick(SPIN);
+        }
+        self.bar.set_message(message);
+    }
+
+    /// Nothing takes its time.
+    pub(super) fn idle(&mut self) {
+        self.busy = false;
+        self.bar.finish_and_clear();
+    }
+
     /// Feeding begins.
     pub(super) fn feeding(&mut self, total_bytes: u64) {
+        self.idle();
         if total_bytes == 0 {
             return;
         }
         self.bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
         let style = "  {msg} {bar:32} {percent:>3}%  {bytes} of {total_bytes}";
-        // A style that cannot be is one that the tests find.
+        // What does not parse leaves the bar with the usual style.
         if let Ok(style) = ProgressStyle::with_template(style) {
             self.bar.set_style(style.progress_chars("━━╌"));
         }
@@ -127,11 +152,6 @@ impl Screen {
             return self.event(json!({ "event": "fed", "topic": topic, "records": records }));
         }
         self.line(format!("{INDENT}{} fed to {topic}", count(records, "record")))
-    }
-
-    /// All files are in.
-    pub(super) fn fed_all(&mut self) {
-        self.bar.finish_and_clear();
     }
 
     /// Records that came out.
@@ -180,7 +200,7 @@ impl Screen {
         pipelines: &[PipelineView],
         took: Duration,
     ) -> anyhow::Result<()> {
-        self.bar.finish_and_clear();
+        self.idle();
         if self.out.is_json() {
             let counts: BTreeMap<_, _> = topics.iter().cloned().collect();
             self.event(json!({
@@ -200,7 +220,8 @@ impl Screen {
             topics.iter().map(|(topic, records)| vec![topic.clone(), number(*records)]).collect();
         self.out.table(INDENT, &columns, &rows)?;
         self.line("")?;
-        self.line(format!("{INDENT}through in {:.1} s", took.as_secs_f64()))?;
+        let word = if pipelines.iter().any(has_ended) { "stopped after" } else { "through in" };
+        self.line(format!("{INDENT}{word} {:.1} s", took.as_secs_f64()))?;
         self.out.flush()
     }
 

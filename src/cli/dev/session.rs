@@ -16,7 +16,7 @@ use super::watch::Watch;
 use super::{Input, Show};
 use crate::broker::Broker;
 use crate::cli::listen::Addresses;
-use crate::cli::output::Out;
+use crate::cli::output::{Out, count};
 use crate::config::Config;
 use crate::http::{DeploymentDone, ErrorView, PipelineView, ProblemView};
 use crate::pipeline::{Bundle, DeployError, Supervisor};
@@ -24,8 +24,8 @@ use crate::server::{Server, termination};
 
 /// How often it is looked whether everything is through.
 const LOOK_THROUGH: Duration = Duration::from_millis(25);
-/// How often it is looked whether a pipeline has stopped.
-const LOOK_STOPPED: Duration = Duration::from_millis(500);
+/// How often it is looked whether a pipeline runs.
+const LOOK_RUNNING: Duration = Duration::from_millis(500);
 
 /// What the user asked for.
 pub(super) struct Session {
@@ -45,8 +45,8 @@ struct Work {
     watch: Option<Watch>,
     /// What was loaded last, deployed or not.
     bundle: Option<Bundle>,
-    /// Pipelines of which it was said that they have stopped.
-    told: Vec<String>,
+    /// Pipelines of which it was said that they are in a state.
+    told: Vec<(String, String)>,
 }
 
 impl Session {
@@ -107,7 +107,7 @@ impl Work {
         let mut fed = feed::start(self.broker.clone(), inputs);
         let mut feeding = true;
         let mut look =
-            tokio::time::interval(if self.session.once { LOOK_THROUGH } else { LOOK_STOPPED });
+            tokio::time::interval(if self.session.once { LOOK_THROUGH } else { LOOK_RUNNING });
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -117,13 +117,16 @@ impl Work {
                     self.redeploy(bundle).await?;
                 }
                 _ = look.tick() => {
-                    self.tell_stopped()?;
+                    self.tell_halted()?;
                     let through = self.session.once
                         && !feeding
                         && all_through(&self.broker, &self.supervisor)
                         && self.tail.is_through();
                     if through {
                         return self.finish(begun.elapsed());
+                    }
+                    if self.session.once && !feeding {
+                        self.tell_lag();
                     }
                 }
             }
@@ -165,7 +168,10 @@ impl Work {
             watch.follow(&bundle);
         }
         self.bundle = Some(bundle.clone());
-        let done = match self.supervisor.deploy(bundle).await {
+        self.screen.busy("compiling the plugins".to_owned());
+        let deployed = self.supervisor.deploy(bundle).await;
+        self.screen.idle();
+        let done = match deployed {
             Ok(deployed) => DeploymentDone::from(deployed),
             Err(error) => return Ok(Err(error)),
         };
@@ -193,7 +199,7 @@ impl Work {
             Some(Fed::Bytes(bytes)) => self.screen.fed(bytes),
             Some(Fed::File { topic, records }) => self.screen.fed_file(&topic, records)?,
             Some(Fed::End(ended)) => {
-                self.screen.fed_all();
+                self.screen.idle();
                 ended?;
                 return Ok(false);
             }
@@ -202,19 +208,28 @@ impl Work {
         Ok(true)
     }
 
-    /// Says once of each pipeline that it has stopped.
-    fn tell_stopped(&mut self) -> anyhow::Result<()> {
+    /// Says once of each pipeline that it does not run.
+    fn tell_halted(&mut self) -> anyhow::Result<()> {
         for view in pipelines(&self.supervisor) {
-            let told = self.told.contains(&view.name);
-            if has_ended(&view) && !told && !self.session.once {
-                self.screen.stopped(&view)?;
-                self.told.push(view.name);
+            let halt = (view.name.clone(), view.state.clone());
+            if view.reason.is_some() && !self.told.contains(&halt) {
+                self.screen.halted(&view)?;
+                self.told.push(halt);
             }
         }
         Ok(())
     }
 
+    /// Shows how much is still to do.
+    fn tell_lag(&mut self) {
+        let lag: i64 = pipelines(&self.supervisor).iter().map(PipelineView::lag).sum();
+        if lag > 0 {
+            self.screen.busy(format!("{} to go", count(lag.unsigned_abs(), "record")));
+        }
+    }
+
     fn finish(mut self, took: Duration) -> anyhow::Result<()> {
+        self.tell_halted()?;
         let views = pipelines(&self.supervisor);
         let mut names: Vec<String> =
             self.session.inputs.iter().map(|input| input.topic.to_string()).collect();
@@ -228,17 +243,14 @@ impl Work {
             }
         }
         self.screen.summary(&topics, &views, took)?;
-        let ended: Vec<&PipelineView> = views.iter().filter(|view| has_ended(view)).collect();
-        for view in &ended {
-            self.screen.stopped(view)?;
-        }
-        match ended.as_slice() {
-            [] => Ok(()),
-            ended => {
-                let names: Vec<&str> = ended.iter().map(|view| view.name.as_str()).collect();
-                anyhow::bail!("not all records are through: {} stopped", names.join(", "))
-            }
-        }
+        let ended = views.iter().filter(|view| has_ended(view));
+        let ended: Vec<&str> = ended.map(|view| view.name.as_str()).collect();
+        anyhow::ensure!(
+            ended.is_empty(),
+            "not all records are through: {} failed",
+            ended.join(", ")
+        );
+        Ok(())
     }
 }
 
