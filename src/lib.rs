@@ -15,7 +15,7 @@
 //! | 3 | [`kafka`] | the Kafka protocol: frames, messages, codes | know that pipelines exist |
 //! | 3 | [`pipeline`] | manifest, graph, runner | name a Kafka message or a redb table |
 //! | 4 | [`http`] | the admin API; JSON shapes live here only | decide anything |
-//! | 5 | [`config`], [`server`] | validated settings; the composition root | open a store unchecked |
+//! | 5 | [`config`], [`server`] | valid settings; the composition root | decide about records |
 //! | 6 | [`cli`] | one struct a command | touch a data folder that a broker has open |
 //!
 //! # Invariants

@@ -17,10 +17,10 @@
 //! }
 //! ```
 //!
-//! A field that a version lacks reads as its default. Writing such a version leaves it out if it is
 //! A field that a version lacks reads as its default. Writing such a version leaves it out if it
-//! is `ignorable` or has its default value, and is an error otherwise. Absent `default`, numbers are
-//! 0, texts and arrays empty, nullable fields null.
+//! is `ignorable` or has its default value, and is an error otherwise. Absent `default`, numbers
+//! are 0, texts and arrays empty, nullable fields null.
+
 use bytes::Bytes;
 use uuid::Uuid;
 
