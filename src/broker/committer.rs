@@ -16,7 +16,7 @@ use super::Shared;
 use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChange};
 use super::producers::{Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
-use super::topics::{NewTopic, Topic, TopicError};
+use super::topics::{NewTopic, Partition, Topic, TopicError};
 use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
 use crate::storage::{
     ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
@@ -254,7 +254,8 @@ impl Committer {
         let (base_sequence, last_sequence) = (batch.base_sequence(), batch.last_sequence());
         let sequenced = Sequenced { producer, base_sequence, last_sequence };
         let key = ProducerKey { partition, producer_id: producer.id };
-        match judge(self.producer(group, key), sequenced) {
+        let end_offset = end_offset(group, &topic, partition);
+        match judge(self.producer(group, key), sequenced, end_offset) {
             Verdict::Append => Ok(Admitted::Append { topic, append, sequenced: Some(sequenced) }),
             Verdict::Duplicate { base_offset } => Ok(Admitted::Duplicate(Appended {
                 base_offset,
@@ -285,10 +286,9 @@ impl Committer {
         now_ms: i64,
     ) -> Appended {
         let partition = append.partition;
-        let (_, builder) = group.chunks.entry(partition).or_insert_with(|| {
-            let end = topic.partition(partition.partition).map_or(0, |p| p.high_watermark());
-            (Arc::clone(topic), ChunkBuilder::new(partition, end))
-        });
+        let end_offset = end_offset(group, topic, partition);
+        let new = || (Arc::clone(topic), ChunkBuilder::new(partition, end_offset));
+        let (_, builder) = group.chunks.entry(partition).or_insert_with(new);
         let base_offset = builder.push(&append.batch);
         if let Some(sequenced) = sequenced {
             let key = ProducerKey { partition, producer_id: sequenced.producer.id };
@@ -331,7 +331,6 @@ impl Committer {
         let offsets = effects.offsets.clone();
         self.store.commit(group)?;
 
-        self.shared.publish_offsets(offsets);
         for (topic, partition, end_offset, chunks) in published {
             for chunk in chunks {
                 self.tails.push(&topic, chunk);
@@ -340,6 +339,8 @@ impl Committer {
                 partition.advance(end_offset);
             }
         }
+        // Last: who sees a checkpoint sees the outputs before it.
+        self.shared.publish_offsets(offsets);
         Ok(())
     }
 
@@ -400,4 +401,12 @@ impl Committer {
 
 fn log_start_offset(topic: &Topic, partition: TopicPartition) -> Offset {
     topic.partition(partition.partition).map_or(0, |partition| partition.log_start_offset())
+}
+
+/// Where the partition ends once the group is written as it stands.
+fn end_offset(group: &GroupBuilder, topic: &Topic, partition: TopicPartition) -> Offset {
+    match group.chunks.get(&partition) {
+        Some((_, chunks)) => chunks.next_offset(),
+        None => topic.partition(partition.partition).map_or(0, Partition::high_watermark),
+    }
 }

@@ -12,6 +12,7 @@ use super::groups::{
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
     SyncGroupResponse,
 };
+use super::leader_epochs::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use super::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use super::message::Wire;
 use super::metadata::{MetadataRequest, MetadataResponse};
@@ -154,6 +155,8 @@ apis! {
     CreateTopics = 19, 2..=7, flexible 5.., CreateTopicsRequest => CreateTopicsResponse;
     DeleteTopics = 20, 1..=6, flexible 4.., DeleteTopicsRequest => DeleteTopicsResponse;
     InitProducerId = 22, 0..=5, flexible 2.., InitProducerIdRequest => InitProducerIdResponse;
+    OffsetForLeaderEpoch = 23, 2..=4, flexible 4..,
+        OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse;
     DescribeConfigs = 32, 1..=4, flexible 4.., DescribeConfigsRequest => DescribeConfigsResponse;
 }
 

@@ -8,7 +8,7 @@ use super::header::{RequestHeader, encode_response};
 use super::service::Context;
 use super::writer::Segments;
 use super::{
-    api_versions, configs, fetch, groups, list_offsets, metadata, offsets, produce, producers,
+    api_versions, configs, fetch, groups, leader_epochs, list_offsets, metadata, offsets, produce, producers,
     topics,
 };
 
@@ -57,6 +57,7 @@ pub(super) async fn dispatch(
         ApiKey::CreateTopics => exchange.answer(topics::create).await,
         ApiKey::DeleteTopics => exchange.answer(topics::delete).await,
         ApiKey::InitProducerId => exchange.answer(producers::init).await,
+        ApiKey::OffsetForLeaderEpoch => exchange.answer(leader_epochs::answer).await,
         ApiKey::DescribeConfigs => exchange.answer(configs::describe).await,
     };
     response.map(Call::Done)

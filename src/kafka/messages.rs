@@ -22,6 +22,11 @@ pub use super::groups::{
     SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
 };
 pub use super::header::{RequestHeader, decode_response, encode_request, encode_response};
+pub use super::leader_epochs::{
+    EpochEndOffset as LeaderEpochEndOffset, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
+    OffsetForLeaderTopicResult,
+};
 pub use super::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, ListOffsetsTopicResponse,

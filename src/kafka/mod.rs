@@ -13,6 +13,7 @@ mod errors;
 mod fetch;
 mod groups;
 mod header;
+mod leader_epochs;
 mod list_offsets;
 mod message;
 pub mod messages;

@@ -12,4 +12,5 @@ mod kafka_schema;
 mod manifests;
 mod pipelines;
 mod protocol;
+mod readme;
 mod util;
