@@ -11,6 +11,8 @@ pub const FRAME_BYTES: usize = 100 * MIB;
 pub const FRAME_READ_AHEAD_BYTES: usize = 64 * KIB;
 /// Longest that a frame may take to arrive once its size has, milliseconds.
 pub const FRAME_READ_MS: u64 = 30_000;
+/// Longest that a client may take nothing of a response that is being sent, milliseconds.
+pub const WRITE_MS: u64 = 60_000;
 /// How long connections have to finish what they have begun when the broker stops, milliseconds.
 pub const SHUTDOWN_MS: u64 = 5_000;
 /// Connections at the Kafka port at one time.
@@ -63,6 +65,8 @@ pub const GROUP_BYTES: usize = 8 * MIB;
 pub const TAIL_BYTES: usize = 128 * MIB;
 /// Bytes that one fetch returns at most, whatever the client asks for. Clients ask for 50 MiB.
 pub const FETCH_BYTES: usize = 64 * MIB;
+/// With less than so many bytes left in its budget, a fetch reads no further partition.
+pub const FETCH_REST_BYTES: usize = 16 * KIB;
 /// Longest that a fetch waits, milliseconds.
 pub const FETCH_WAIT_MS: u64 = 300_000;
 

@@ -61,8 +61,17 @@ impl Commit {
     /// Bytes that it holds in the queue.
     pub(super) fn bytes(&self) -> usize {
         let appends: usize = self.appends.iter().map(|append| append.batch.len()).sum();
-        let state: usize = self.state.iter().filter_map(|s| s.value.as_ref()).map(Bytes::len).sum();
-        appends + state
+        let offset = |change: &OffsetChange| {
+            let metadata =
+                change.committed.as_ref().map_or(0, |committed| committed.metadata.len());
+            size_of::<OffsetChange>() + metadata
+        };
+        let state = |change: &StateChange| {
+            let value = change.value.as_ref().map_or(0, Bytes::len);
+            size_of::<StateChange>() + change.key.key.len() + value
+        };
+        let offsets: usize = self.offsets.iter().map(offset).sum();
+        appends + offsets + self.state.iter().map(state).sum::<usize>()
     }
 }
 

@@ -69,6 +69,17 @@ impl GroupBuilder {
     }
 }
 
+/// Makes a panic of the committer's thread the broker's failure: nobody is left to answer.
+struct PanicGuard(Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the committer's thread panicked");
+        }
+    }
+}
+
 /// An append that passed its checks.
 enum Admitted {
     Append { topic: Arc<Topic>, append: Append, sequenced: Option<Sequenced> },
@@ -90,6 +101,7 @@ impl Committer {
 
     /// Serves the queue until it is told to stop, its senders are gone, or the storage fails.
     pub(super) fn run(mut self, queue: &Receiver<Request>) {
+        let _guard = PanicGuard(Arc::clone(&self.shared));
         let mut next = None;
         loop {
             let request = match next.take() {
@@ -177,7 +189,7 @@ impl Committer {
         match self.write(group) {
             Ok(()) => outcomes,
             Err(error) => {
-                self.shared.fail(&error);
+                self.shared.fail(&error.to_string());
                 let failed = CommitError::Storage(error.to_string());
                 outcomes.into_iter().map(|outcome| outcome.and(Err(failed.clone()))).collect()
             }
@@ -191,7 +203,7 @@ impl Committer {
         }
         let result = self.store.maintain();
         if let Err(error) = &result {
-            self.shared.fail(error);
+            self.shared.fail(&error.to_string());
         }
         result.is_ok()
     }
@@ -393,8 +405,9 @@ impl Committer {
         change: impl FnOnce(&mut Store) -> Result<T, StorageError>,
     ) -> Result<T, String> {
         change(&mut self.store).map_err(|error| {
-            self.shared.fail(&error);
-            error.to_string()
+            let reason = error.to_string();
+            self.shared.fail(&reason);
+            reason
         })
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::topics::{Partition, Progress, Topic};
 use super::{Broker, Shared};
-use crate::limits::{FETCH_BYTES, FETCH_WAIT_MS};
+use crate::limits::{FETCH_BYTES, FETCH_REST_BYTES, FETCH_WAIT_MS};
 use crate::record::{BatchError, Record, split_batches};
 use crate::storage::StorageError;
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -164,15 +164,17 @@ impl Shared {
         let topic = self.partition(partition).ok_or(unknown.clone())?;
         let progress = topic.partition(partition.partition).ok_or(unknown)?;
         let (from, until) = (progress.log_start_offset(), progress.high_watermark());
-        let Some(batch) = self.store.find_timestamp(partition, timestamp, from, until)? else {
-            return Ok(None);
-        };
         let corrupt = |error: BatchError| ReadError::Corrupt(error.to_string());
-        for record in batch.records().map_err(corrupt)? {
-            let record = record.map_err(corrupt)?;
-            if record.timestamp >= timestamp && record.offset >= from {
-                return Ok(Some((record.offset, record.timestamp)));
+        let mut next = from;
+        // A batch's greatest timestamp is its producer's claim: if no record bears it out, go on.
+        while let Some(batch) = self.store.find_timestamp(partition, timestamp, next, until)? {
+            for record in batch.records().map_err(corrupt)? {
+                let record = record.map_err(corrupt)?;
+                if record.timestamp >= timestamp && record.offset >= from {
+                    return Ok(Some((record.offset, record.timestamp)));
+                }
             }
+            next = batch.next_offset();
         }
         Ok(None)
     }
@@ -237,7 +239,7 @@ impl Broker {
     pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<PartitionRead, ReadError>> {
         let max_wait = request.max_wait.min(Duration::from_millis(FETCH_WAIT_MS));
         let deadline = tokio::time::Instant::now() + max_wait;
-        let min_bytes = request.min_bytes.min(request.max_bytes);
+        let min_bytes = request.min_bytes.min(request.max_bytes).min(FETCH_BYTES);
         loop {
             // Watched before they are read, so that nothing comes in between unseen.
             let mut watched: Vec<watch::Receiver<Progress>> =
@@ -245,13 +247,13 @@ impl Broker {
             let reads = self.fetch_now(&request).await;
             let bytes: usize = reads.iter().flatten().map(PartitionRead::bytes).sum();
             let failed = reads.iter().any(Result::is_err);
-            if bytes >= min_bytes || failed || tokio::time::Instant::now() >= deadline {
+            let nothing_to_come = watched.is_empty();
+            let done = bytes >= min_bytes || failed || nothing_to_come;
+            if done || tokio::time::Instant::now() >= deadline {
                 return reads;
             }
-            if watched.is_empty() {
-                tokio::time::sleep_until(deadline).await;
-                continue;
-            }
+            // Not kept while waiting: it is read again, and by then from memory.
+            drop(reads);
             let changed = select_all(watched.iter_mut().map(|w| Box::pin(w.changed())));
             // Time being up is seen at the loop's head.
             let _ = tokio::time::timeout_at(deadline, changed).await;
@@ -264,7 +266,8 @@ impl Broker {
         let mut reads = Vec::with_capacity(request.partitions.len());
         for part in &request.partitions {
             let FetchPartition { partition, offset, max_bytes } = *part;
-            let read = if empty || budget > 0 {
+            // With less left than a usual batch, the rest is for the next fetch.
+            let read = if empty || budget >= FETCH_REST_BYTES {
                 self.read(partition, offset, max_bytes.min(budget)).await
             } else {
                 self.shared.readable(partition, offset).map(|(_, read)| read)

@@ -376,12 +376,12 @@ impl Shared {
     }
 
     /// The first failure of the storage is everybody's.
-    fn fail(&self, error: &StorageError) {
-        tracing::error!(%error, "storage failed, nothing more is acknowledged");
+    fn fail(&self, reason: &str) {
+        tracing::error!(reason, "storage failed, nothing more is acknowledged");
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
-                *failure = Some(error.to_string());
+                *failure = Some(reason.to_owned());
             }
             first
         });

@@ -12,6 +12,9 @@ use crate::record::batches_from;
 use crate::storage::Chunk;
 use crate::types::{Offset, PartitionIndex};
 
+/// What a chunk costs beside its bytes: its places in two queues, its allocation.
+const CHUNK_OVERHEAD_BYTES: usize = 256;
+
 /// The recent chunks of one partition, gapless up to its high watermark.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
@@ -67,14 +70,14 @@ impl TailBudget {
         let Some(tail) = topic.partition(partition).map(|partition| &partition.tail) else {
             return;
         };
-        self.bytes += chunk.bytes.len();
+        self.bytes += chunk.bytes.len() + CHUNK_OVERHEAD_BYTES;
         tail.lock().push_back(chunk);
         self.order.push_back((Arc::clone(topic), partition));
         while self.bytes > self.max_bytes
             && let Some((topic, partition)) = self.order.pop_front()
         {
             let oldest = topic.partition(partition).and_then(|p| p.tail.lock().pop_front());
-            self.bytes -= oldest.map_or(0, |chunk| chunk.bytes.len());
+            self.bytes -= oldest.map_or(0, |chunk| chunk.bytes.len() + CHUNK_OVERHEAD_BYTES);
         }
     }
 }
@@ -132,7 +135,10 @@ mod tests {
     fn the_oldest_chunk_goes_first() {
         let topic = topic();
         let first = chunk(&topic, 0, 1);
-        let mut budget = TailBudget { max_bytes: first.bytes.len() * 2, ..TailBudget::new() };
+        let mut budget = TailBudget {
+            max_bytes: (first.bytes.len() + CHUNK_OVERHEAD_BYTES) * 2,
+            ..TailBudget::new()
+        };
         for offset in 0..3 {
             budget.push(&topic, chunk(&topic, offset, 1));
         }

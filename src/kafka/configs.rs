@@ -1,6 +1,6 @@
 //! DescribeConfigs: what is configured, and where that comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
@@ -85,7 +85,11 @@ pub(super) async fn describe(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let synonyms = request.include_synonyms;
-    let results = request.resources.into_iter().map(|resource| {
+    let mut seen = HashSet::new();
+    let once = |resource: &DescribeConfigsResource| {
+        seen.insert((resource.resource_type, resource.resource_name.clone()))
+    };
+    let results = request.resources.into_iter().filter(once).map(|resource| {
         let DescribeConfigsResource { resource_type, resource_name, configuration_keys } = resource;
         let described = match resource_type {
             TOPIC => describe_topic(caller.context, &resource_name, synonyms),

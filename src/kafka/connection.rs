@@ -23,7 +23,7 @@ use super::service::Context;
 use super::wire::WireError;
 use super::writer::Segments;
 use crate::limits::{
-    CONNECTION_PIPELINE_REQUESTS, FRAME_BYTES, FRAME_READ_AHEAD_BYTES, FRAME_READ_MS,
+    CONNECTION_PIPELINE_REQUESTS, FRAME_BYTES, FRAME_READ_AHEAD_BYTES, FRAME_READ_MS, WRITE_MS,
 };
 
 /// Why a connection ended.
@@ -41,6 +41,9 @@ pub(super) enum ConnectionError {
     /// A frame that does not come to its end.
     #[error("a frame of {size} bytes was not complete after {FRAME_READ_MS} ms")]
     FrameTimeout { size: usize },
+    /// A client that does not take its response.
+    #[error("the client took nothing of a response for {WRITE_MS} ms")]
+    WriteTimeout,
     /// A request that cannot be read.
     #[error("{0}")]
     Wire(#[from] WireError),
@@ -136,7 +139,11 @@ async fn write_responses(
     while let Some(Queued { response, _place, _bytes }) = responses.recv().await {
         if let Some(mut segments) = response.await? {
             while segments.has_remaining() {
-                write.write_buf(&mut segments).await?;
+                let written = write.write_buf(&mut segments);
+                match tokio::time::timeout(Duration::from_millis(WRITE_MS), written).await {
+                    Ok(written) => written?,
+                    Err(_) => return Err(ConnectionError::WriteTimeout),
+                };
             }
         }
     }
@@ -161,25 +168,36 @@ async fn read_frame(
     let Some(size) = size else {
         return Err(ConnectionError::FrameSize { size: claimed, hint: hint(prefix) });
     };
-    let count = u32::try_from(size).unwrap_or(u32::MAX);
-    let Ok(permit) = Arc::clone(request_bytes).acquire_many_owned(count).await else {
-        return Ok(None);
-    };
     let frame = async {
-        let mut frame = BytesMut::with_capacity(size.min(FRAME_READ_AHEAD_BYTES));
+        let mut frame = BytesMut::new();
+        let mut permit = reserve(request_bytes, 0).await?;
         while frame.len() < size {
-            let missing = size - frame.len();
-            frame.reserve(missing.min(FRAME_READ_AHEAD_BYTES.max(frame.len())));
-            if (&mut *read).take(missing as u64).read_buf(&mut frame).await? == 0 {
+            if frame.len() == frame.capacity() {
+                // Counted as it grows: a claim alone takes nothing from the others.
+                let step = (size - frame.len()).min(FRAME_READ_AHEAD_BYTES.max(frame.len()));
+                permit.merge(reserve(request_bytes, step).await?);
+                frame.reserve(step);
+            }
+            let missing = (size - frame.len()) as u64;
+            if (&mut *read).take(missing).read_buf(&mut frame).await? == 0 {
                 return Err(ConnectionError::Truncated { received: frame.len(), size });
             }
         }
-        Ok(frame.freeze())
+        Ok((frame.freeze(), permit))
     };
     match tokio::time::timeout(Duration::from_millis(FRAME_READ_MS), frame).await {
-        Ok(frame) => Ok(Some((frame?, permit))),
+        Ok(frame) => frame.map(Some),
         Err(_) => Err(ConnectionError::FrameTimeout { size }),
     }
+}
+
+async fn reserve(
+    request_bytes: &Arc<Semaphore>,
+    bytes: usize,
+) -> Result<OwnedSemaphorePermit, ConnectionError> {
+    let count = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let permit = Arc::clone(request_bytes).acquire_many_owned(count).await;
+    permit.map_err(|closed| ConnectionError::Io(io::Error::other(closed)))
 }
 
 /// What the first bytes of another protocol look like as a size.

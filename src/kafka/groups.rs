@@ -156,6 +156,7 @@ message! {
 }
 
 const GROUP_KEY: i8 = 0;
+const TRANSACTION_KEY: i8 = 1;
 
 fn text(value: &Option<Str>) -> Option<String> {
     value.as_ref().map(ToString::to_string)
@@ -170,11 +171,11 @@ pub(super) async fn find_coordinator(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let locate = |key: Str| {
-        // Transactions and share groups have no coordinator yet.
         let refusal = match (request.key_type, key.is_empty()) {
             (GROUP_KEY, false) => None,
             (GROUP_KEY, true) => Some(ErrorCode::InvalidGroupId),
-            (1 | 2, _) => Some(ErrorCode::CoordinatorNotAvailable),
+            // Transactions are not served yet; this is the one answer that clients take as final.
+            (TRANSACTION_KEY, _) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
             _ => Some(ErrorCode::InvalidRequest),
         };
         match refusal {

@@ -1,5 +1,7 @@
 //! Metadata: brokers, topics, partitions and who leads them.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::dispatch::Caller;
@@ -86,9 +88,13 @@ pub(super) async fn answer(caller: Caller<'_>, request: MetadataRequest) -> Meta
     let create = context.auto_create_topics && (version < 4 || request.allow_auto_topic_creation);
     let topics = match request.topics {
         Some(topics) if version > 0 || !topics.is_empty() => {
-            let mut answers = Vec::with_capacity(topics.len());
+            let mut answers = Vec::new();
+            let mut seen = HashSet::new();
             for topic in topics {
-                answers.push(look_up(context, topic, create).await);
+                // Once each, as Kafka: an answer is far larger than its question.
+                if seen.insert((topic.topic_id, topic.name.clone())) {
+                    answers.push(look_up(context, topic, create).await);
+                }
             }
             answers
         }

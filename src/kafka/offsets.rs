@@ -1,6 +1,6 @@
 //! A group's committed offsets: OffsetCommit, OffsetFetch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
 use super::wire::Str;
-use crate::broker::{Broker, Commit, CommittedOffset, OffsetChange, Topic};
+use crate::broker::{Broker, Commit, CommitError, CommittedOffset, OffsetChange, Topic};
 use crate::limits::OFFSET_METADATA_BYTES;
 use crate::types::{GroupId, OffsetOwner, TopicId, TopicPartition};
 
@@ -189,7 +189,11 @@ pub(super) async fn commit(
     if !commit.offsets.is_empty()
         && let Err(error) = broker.commit(commit).await
     {
-        let code = ErrorCode::from(&error);
+        // As Kafka: what fails on the way to the log is the coordinator's to clients.
+        let code = match error {
+            CommitError::Storage(_) | CommitError::Stopped => ErrorCode::NotCoordinator,
+            error => ErrorCode::from(&error),
+        };
         for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
             if partition.error_code == ErrorCode::None {
                 partition.error_code = code;
@@ -229,7 +233,8 @@ fn offset_change(
 pub(super) async fn fetch(caller: Caller<'_>, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let broker = &caller.context.broker;
     if caller.version >= 8 {
-        let groups = request.groups.into_iter();
+        let mut seen = HashSet::new();
+        let groups = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
         let groups = groups.map(|group| fetch_group(broker, caller.version, group)).collect();
         return OffsetFetchResponse { groups, ..Default::default() };
     }

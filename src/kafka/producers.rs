@@ -46,6 +46,7 @@ pub(super) async fn init(
             producer_epoch: producer.epoch,
             ..Default::default()
         },
-        Err(error) => refuse(ErrorCode::from(&error)),
+        // To be tried again, and then against the broker that comes after.
+        Err(_) => refuse(ErrorCode::CoordinatorNotAvailable),
     }
 }

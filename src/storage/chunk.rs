@@ -28,7 +28,7 @@ pub struct Chunk {
 impl Chunk {
     /// Bytes that the value takes on disk.
     pub(super) fn page_bytes(&self) -> u64 {
-        page_run_bytes(self.bytes.len()) as u64
+        page_run_bytes(self.extent.bytes)
     }
 }
 
@@ -81,8 +81,9 @@ impl ChunkBuilder {
     }
 
     /// The chunks, in order.
-    pub fn build(self) -> Vec<Chunk> {
+    pub fn build(mut self) -> Vec<Chunk> {
         let mut first_offset = self.first_offset;
+        self.bytes.shrink_to_fit();
         let mut rest = Bytes::from(self.bytes);
         let mut batches = &self.batches[..];
         let mut chunks = Vec::new();
@@ -108,8 +109,9 @@ impl ChunkBuilder {
     }
 }
 
-fn page_run_bytes(value_bytes: usize) -> usize {
-    (value_bytes + PAGE_OVERHEAD_BYTES).next_power_of_two().max(PAGE_BYTES)
+/// What a value of so many bytes takes on disk.
+pub(super) fn page_run_bytes(value_bytes: u64) -> u64 {
+    (value_bytes + PAGE_OVERHEAD_BYTES as u64).next_power_of_two().max(PAGE_BYTES as u64)
 }
 
 /// How many of these batches make the next chunk: the largest run of pages that they fill to
@@ -171,7 +173,7 @@ mod tests {
         let sizes = [16_400; 20];
         let cuts = cuts(&sizes);
         assert_eq!(cuts.iter().sum::<usize>(), 20);
-        let disk: usize = cuts.iter().map(|count| page_run_bytes(count * 16_400)).sum();
+        let disk: u64 = cuts.iter().map(|count| page_run_bytes(*count as u64 * 16_400)).sum();
         assert!(disk <= 400 * 1024, "{disk} bytes on disk for {cuts:?}");
     }
 

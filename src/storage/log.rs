@@ -2,12 +2,12 @@
 //! when it is full it is sealed and the next begins.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Backend, Files, OpenMode};
 use super::journal::Extent;
 use super::meta::Meta;
@@ -34,6 +34,8 @@ pub(super) struct Log {
     files: Arc<dyn Files>,
     segment_bytes: u64,
     active: RwLock<Active>,
+    /// Apart from the lock that readers hold while they read.
+    written: Mutex<Written>,
     /// Sealed segments that are open, the last used at the end.
     sealed: Mutex<Vec<(u64, Arc<ReadOnlyDatabase>)>>,
     /// Where each partition is, in order of offsets.
@@ -51,7 +53,13 @@ struct Active {
     number: u64,
     /// `None` only after a failure to begin the next segment.
     database: Option<Database>,
+}
+
+/// How much was written.
+struct Written {
+    /// Bytes of the active segment.
     bytes: u64,
+    /// First sequence number of the active segment.
     first_sequence: Option<u64>,
     last_sequence: u64,
 }
@@ -64,7 +72,7 @@ impl Log {
         meta: &Meta,
     ) -> Result<Self, StorageError> {
         let sealed = meta.sealed()?;
-        let mut last_sequence = sealed.segments.values().map(|&(_, last)| last).max().unwrap_or(0);
+        let last_sequence = sealed.segments.values().map(|&(_, last)| last).max().unwrap_or(0);
         let present = segment::list(&*files)?;
         if let Some(missing) = sealed.segments.keys().find(|number| !present.contains(number)) {
             return Err(StorageError::SegmentMissing { file: segment::file_name(*missing) });
@@ -75,23 +83,14 @@ impl Log {
         }
         let unsealed: Vec<u64> =
             present.iter().copied().filter(|n| !sealed.segments.contains_key(n)).collect();
-        let active = match unsealed[..] {
+        let (active, written) = match unsealed[..] {
             [] => {
                 let number = sealed.segments.keys().max().map_or(1, |last| last + 1);
-                let database = segment::create(&*files, number)?;
-                Active {
-                    number,
-                    database: Some(database),
-                    bytes: 0,
-                    first_sequence: None,
-                    last_sequence,
-                }
+                let database = Some(segment::create(&*files, number)?);
+                let written = Written { bytes: 0, first_sequence: None, last_sequence };
+                (Active { number, database }, written)
             }
-            [number] => {
-                let active = recover_active(&*files, number, last_sequence, &mut runs, meta)?;
-                last_sequence = active.last_sequence;
-                active
-            }
+            [number] => recover_active(&*files, number, last_sequence, &mut runs, meta)?,
             [first, second, ..] => {
                 return Err(StorageError::SegmentUnexpected {
                     file: segment::file_name(first),
@@ -99,16 +98,18 @@ impl Log {
                 });
             }
         };
+        let last_sequence = written.last_sequence;
         if meta.applied() > last_sequence {
             return Err(StorageError::JournalBehind { applied: meta.applied(), last_sequence });
         }
-        let (active, runs) = (RwLock::new(active), RwLock::new(runs));
-        Ok(Self { files, segment_bytes, active, sealed: Mutex::default(), runs })
+        let (active, written) = (RwLock::new(active), Mutex::new(written));
+        let (sealed, runs) = (Mutex::default(), RwLock::new(runs));
+        Ok(Self { files, segment_bytes, active, written, sealed, runs })
     }
 
     /// Sequence number of the last group that was appended.
     pub(super) fn last_sequence(&self) -> u64 {
-        self.active().last_sequence
+        self.written().last_sequence
     }
 
     /// Writes a group. Durable when it returns, and only then found by reads.
@@ -124,12 +125,12 @@ impl Log {
             segment::append(database, active.number, sequence, chunks, journal_entry)?;
             active.number
         };
-        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        active.first_sequence.get_or_insert(sequence);
-        active.last_sequence = sequence;
-        active.bytes += COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
-        active.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
-        drop(active);
+        let mut written = self.written();
+        written.first_sequence.get_or_insert(sequence);
+        written.last_sequence = sequence;
+        written.bytes += COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
+        written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
+        drop(written);
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         for chunk in chunks {
             extend_runs(&mut runs, number, chunk.extent);
@@ -143,12 +144,13 @@ impl Log {
     /// that is closed and not recorded is opened as the active one again; one that is recorded
     /// without a successor gets it at the next start.
     pub(super) fn roll_if_full(&self, meta: &Meta) -> Result<(), StorageError> {
-        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        if active.bytes < self.segment_bytes {
+        let mut written = self.written();
+        if written.bytes < self.segment_bytes {
             return Ok(());
         }
+        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
         let (Some(database), Some(first_sequence)) =
-            (active.database.take(), active.first_sequence)
+            (active.database.take(), written.first_sequence)
         else {
             return Err(StorageError::Failed);
         };
@@ -159,16 +161,12 @@ impl Log {
             let last = runs.iter().filter_map(|(p, runs)| Some((*p, *runs.last()?)));
             last.filter(|(_, run)| run.segment == number).collect()
         };
-        meta.seal(number, (first_sequence, active.last_sequence), &runs)?;
+        meta.seal(number, (first_sequence, written.last_sequence), &runs)?;
         let next = segment::create(&*self.files, number + 1)?;
         tracing::info!(sealed = number, active = number + 1, "began a new segment");
-        *active = Active {
-            number: number + 1,
-            database: Some(next),
-            bytes: 0,
-            first_sequence: None,
-            last_sequence: active.last_sequence,
-        };
+        *active = Active { number: number + 1, database: Some(next) };
+        written.bytes = 0;
+        written.first_sequence = None;
         Ok(())
     }
 
@@ -185,10 +183,17 @@ impl Log {
         else {
             return Ok(Vec::new());
         };
-        self.with_segment(run.segment, |database| match database {
-            Open::Active(database) => segment::read(database, run.segment, range),
-            Open::Sealed(database) => segment::read(database, run.segment, range),
-        })
+        let number = run.segment;
+        let stretches = self.with_segment(number, |database| match database {
+            Open::Active(open) => segment::read(open, number, range),
+            Open::Sealed(open) => segment::read(open, number, range),
+        })?;
+        if stretches.is_empty() && range.from < run.extent.end_offset.min(range.until) {
+            let reason = "nothing is there".to_owned();
+            let ReadRange { partition, from: offset, .. } = range;
+            return Err(StorageError::Corrupt { segment: number, partition, offset, reason });
+        }
+        Ok(stretches)
     }
 
     /// The first batch, from `from` on and before `until`, that has a record at or after a time.
@@ -237,6 +242,10 @@ impl Log {
 
     fn active(&self) -> RwLockReadGuard<'_, Active> {
         self.active.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run_of(&self, partition: TopicPartition, wanted: impl Fn(&Run) -> bool) -> Option<Run> {
@@ -317,7 +326,7 @@ fn recover_active(
     sealed_last_sequence: u64,
     runs: &mut HashMap<TopicPartition, Vec<Run>>,
     meta: &Meta,
-) -> Result<Active, StorageError> {
+) -> Result<(Active, Written), StorageError> {
     let database = segment::open_database(files, &segment::file_name(number))?;
     let mut first_sequence = None;
     let mut last_sequence = sealed_last_sequence;
@@ -331,7 +340,7 @@ fn recover_active(
         first_sequence.get_or_insert(sequence);
         bytes += COMMIT_OVERHEAD_BYTES;
         for extent in &effects.extents {
-            bytes += extent.bytes;
+            bytes += page_run_bytes(extent.bytes);
             extend_runs(runs, number, *extent);
         }
         if sequence > applied {
@@ -343,5 +352,6 @@ fn recover_active(
     if replayed > 0 {
         tracing::info!(segment = number, entries = replayed, "replayed the journal");
     }
-    Ok(Active { number, database: Some(database), bytes, first_sequence, last_sequence })
+    let active = Active { number, database: Some(database) };
+    Ok((active, Written { bytes, first_sequence, last_sequence }))
 }

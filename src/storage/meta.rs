@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use super::files::Files;
 use super::journal::{Effects, Extent};
 use super::log::Run;
-use super::segment::{create_database, open_database};
+use super::segment::{self, create_database, open_database};
 use super::tables::{
     COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, IDENTITY, OFFSETS, OffsetKey, PARTITIONS,
     PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS, STATE, StateKey, TOPICS, TopicRow,
@@ -71,6 +71,9 @@ impl Meta {
         }
         let database = if names.iter().any(|name| name == FILE) {
             open_database(files, FILE)?
+        } else if !segment::list(files)?.is_empty() {
+            // The segments alone do not say whose records they hold.
+            return Err(StorageError::MetaMissing);
         } else {
             create_database(files, FILE, "", |transaction| {
                 transaction.open_table(COUNTERS)?.insert(APPLIED, 0)?;

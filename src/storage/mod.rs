@@ -60,6 +60,9 @@ pub enum StorageError {
         /// The version that this program reads and writes.
         supported: u64,
     },
+    /// There are segments and no meta.redb.
+    #[error("meta.redb is missing, though there are segments")]
+    MetaMissing,
     /// A sealed segment is not there.
     #[error("{file} is missing, the log has a hole")]
     SegmentMissing {

@@ -9,7 +9,7 @@ use super::journal::{Effects, Extent};
 use super::tables::{CHUNKS, FORMAT, FORMAT_VERSION, JOURNAL};
 use super::{StorageError, at};
 use crate::limits::SEGMENT_CACHE_BYTES;
-use crate::record::{RecordBatch, batches_from, split_batches};
+use crate::record::{RecordBatch, split_batches};
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
 /// Folder of the segments.
@@ -156,7 +156,8 @@ pub(super) struct ReadRange {
     pub(super) max_bytes: usize,
 }
 
-/// Reads batches of a partition, each one's CRC checked: stretches of one or more batches.
+/// Reads batches of a partition, each one's CRC and place checked: stretches of one or more
+/// batches. What is good before something unreadable is returned; an error is its own read.
 pub(super) fn read(
     database: &impl ReadableDatabase,
     number: u64,
@@ -165,16 +166,26 @@ pub(super) fn read(
     let mut stretches = Vec::new();
     let mut budget = range.max_bytes;
     for_each_chunk(database, number, range, |first_offset, chunk| {
-        let taken = batches_from(&chunk, range.from, budget, stretches.is_empty());
-        let whole = taken.end == chunk.len();
-        let stretch = chunk.slice(taken);
-        if !stretch.is_empty() {
-            let from = first_offset.max(range.from);
-            for batch in checked(number, range.partition, from, stretch.clone()) {
-                batch?;
+        let mut taken = 0..0;
+        for batch in checked(number, range.partition, first_offset, chunk.clone()) {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) if stretches.is_empty() && taken.is_empty() => return Err(error),
+                Err(_) => break,
+            };
+            let end = taken.end + batch.len();
+            if batch.last_offset() < range.from {
+                taken = end..end;
+            } else if batch.len() > budget && !(stretches.is_empty() && taken.is_empty()) {
+                break;
+            } else {
+                budget = budget.saturating_sub(batch.len());
+                taken.end = end;
             }
-            budget = budget.saturating_sub(stretch.len());
-            stretches.push(stretch);
+        }
+        let whole = taken.end == chunk.len();
+        if !taken.is_empty() {
+            stretches.push(chunk.slice(taken));
         }
         Ok(whole && budget > 0)
     })?;
@@ -235,22 +246,22 @@ fn for_each_chunk(
     Ok(())
 }
 
-/// The batches of a stretch, each one's CRC checked. `from` names the place in an error.
+/// The batches of a chunk, each one's CRC checked, and that its offset is where it belongs: the
+/// offset lies outside the CRC.
 fn checked(
     segment: u64,
     partition: TopicPartition,
-    from: Offset,
-    stretch: Bytes,
+    first_offset: Offset,
+    chunk: Bytes,
 ) -> impl Iterator<Item = Result<RecordBatch, StorageError>> {
-    let mut offset = from;
-    split_batches(stretch).map(move |batch| match batch {
-        Ok(batch) => {
-            offset = batch.next_offset();
-            Ok(batch)
+    let mut offset = first_offset;
+    split_batches(chunk).map(move |batch| {
+        let corrupt = |reason| StorageError::Corrupt { segment, partition, offset, reason };
+        let batch = batch.map_err(|error| corrupt(error.to_string()))?;
+        if batch.base_offset() != offset {
+            return Err(corrupt(format!("found the batch of offset {}", batch.base_offset())));
         }
-        Err(error) => {
-            let reason = error.to_string();
-            Err(StorageError::Corrupt { segment, partition, offset, reason })
-        }
+        offset = batch.next_offset();
+        Ok(batch)
     })
 }

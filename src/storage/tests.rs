@@ -181,6 +181,51 @@ fn a_flipped_bit_is_reported_and_not_served() {
     assert!(matches!(error, StorageError::Corrupt { offset: 2, .. }), "{error}");
 }
 
+#[test]
+fn a_batch_at_a_wrong_offset_is_reported_and_not_served() {
+    let files = Arc::new(MemoryFiles::new());
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let (mut store, _) = Store::open(files.clone(), &options(1 << 30), clock()).unwrap();
+    store.create_topic(&topic).unwrap();
+    store.commit(group(partition, 0, 3, 9_000)).unwrap();
+    store.close().unwrap();
+    let name = format!("segments/{}", files.list("segments").unwrap()[0]);
+    let file = files.open(&name, OpenMode::Existing).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read(0, &mut bytes).unwrap();
+    // Base offset, length and leader epoch of record 1: none of them is under the CRC.
+    let length = batch_length(&files, partition);
+    let head = [&1_i64.to_be_bytes()[..], &length, &0_i32.to_be_bytes(), &[2]].concat();
+    let at = bytes.windows(head.len()).position(|window| window == head).unwrap();
+    file.write(at as u64, &7_i64.to_be_bytes()).unwrap();
+    file.sync_data().unwrap();
+
+    let (store, _) = Store::open(files, &options(1 << 30), clock()).unwrap();
+    let good = store.reader().read(partition, 0, 3, 1 << 20).unwrap();
+    assert_eq!(split_batches(good[0].clone()).count(), 1, "what is good before it");
+    let error = store.reader().read(partition, 1, 3, 1 << 20).unwrap_err();
+    assert!(matches!(error, StorageError::Corrupt { offset: 1, .. }), "{error}");
+}
+
+/// The length field of the batches that [`group`] makes.
+fn batch_length(files: &Arc<MemoryFiles>, partition: TopicPartition) -> [u8; 4] {
+    let (store, _) = Store::open(files.clone(), &options(1 << 30), clock()).unwrap();
+    let stretch = store.reader().read(partition, 0, 3, 1).unwrap().remove(0);
+    store.close().unwrap();
+    stretch[8..12].try_into().unwrap()
+}
+
+#[test]
+fn segments_without_meta_are_not_taken_for_an_empty_folder() {
+    let files = Arc::new(MemoryFiles::new());
+    let (store, _) = Store::open(files.clone(), &options(1 << 30), clock()).unwrap();
+    store.close().unwrap();
+    files.remove("meta.redb").unwrap();
+    let error = Store::open(files, &options(1 << 30), clock()).unwrap_err();
+    assert!(matches!(error, StorageError::MetaMissing), "{error}");
+}
+
 /// What the crash test has done and been told so far.
 #[derive(Default)]
 struct Acknowledged {
