@@ -9,7 +9,8 @@ pub const GROUP_ID_BYTES: usize = i16::MAX as usize;
 pub const FRAME_BYTES: usize = 100 * MIB;
 /// How much of a frame is allocated ahead of the bytes that have arrived.
 pub const FRAME_READ_AHEAD_BYTES: usize = 64 * KIB;
-/// Longest that a frame may take to arrive once its size has, milliseconds.
+/// Longest that a frame may take to arrive once its size has, or the body of a deployment,
+/// milliseconds.
 pub const FRAME_READ_MS: u64 = 30_000;
 /// How long connections have to finish what they have begun when the broker stops, milliseconds.
 pub const SHUTDOWN_MS: u64 = 5_000;

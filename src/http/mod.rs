@@ -48,7 +48,7 @@ pub struct Service {
     broker: Broker,
     pipelines: Arc<Supervisor>,
     options: Arc<Options>,
-    /// One deployment at a time, from its first byte: its body may be large.
+    /// One deployment at a time, once its body is here: a slow client holds up nobody.
     deploying: Arc<Semaphore>,
 }
 
