@@ -6,6 +6,7 @@
 //! changes only with a content type that a form cannot send, and only requests whose `Host` is
 //! one that is meant (a rebound DNS name is none).
 
+mod at_most;
 mod binary;
 mod deployments;
 mod error;
