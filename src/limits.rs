@@ -9,7 +9,8 @@ pub const GROUP_ID_BYTES: usize = i16::MAX as usize;
 pub const FRAME_BYTES: usize = 100 * MIB;
 /// How much of a frame is allocated ahead of the bytes that have arrived.
 pub const FRAME_READ_AHEAD_BYTES: usize = 64 * KIB;
-/// Longest that a frame may take to arrive once its size has, milliseconds.
+/// Longest that a frame may take to arrive once its size has, or the body of a deployment,
+/// milliseconds.
 pub const FRAME_READ_MS: u64 = 30_000;
 /// Longest that a client may take nothing of a response that is being sent, milliseconds.
 pub const WRITE_MS: u64 = 60_000;

@@ -6,6 +6,9 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use console::{Alignment, measure_text_width, pad_str, style, truncate_str};
 use serde::Serialize;
 
+/// Columns of a sample where no terminal says how many there are.
+const SAMPLE_COLUMNS: usize = 96;
+
 /// Standard output has no reader any more.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output is closed")]
@@ -48,6 +51,14 @@ impl Out {
         match self.width {
             Some(width) => self.line(truncate_str(line, width.max(20), "…")),
             None => self.line(line),
+        }
+    }
+
+    /// Writes a line that is shortened wherever it goes: one of a few that are there as examples.
+    pub(super) fn sample_line(&mut self, line: &str) -> anyhow::Result<()> {
+        match self.width {
+            Some(_) => self.short_line(line),
+            None => self.line(truncate_str(line, SAMPLE_COLUMNS, "…")),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `millstream serve`
 
 use std::path::PathBuf;
+use std::pin::pin;
 
 use anyhow::Context;
 use clap::Args;
@@ -9,7 +10,7 @@ use super::listen::{Addresses, ListenArgs};
 use super::output::Out;
 use super::runtime;
 use crate::config::{Config, DEFAULT_HTTP, DEFAULT_KAFKA};
-use crate::pipeline::Bundle;
+use crate::pipeline::{Bundle, DeployError};
 use crate::server::{Server, termination};
 
 /// Run a broker until SIGINT or SIGTERM.
@@ -35,26 +36,32 @@ impl Serve {
         let config = listen.settings(data, DEFAULT_KAFKA, DEFAULT_HTTP).validate()?;
         let bundles: Vec<Bundle> =
             manifest.iter().map(|path| Bundle::load(path)).collect::<Result<_, _>>()?;
-        runtime().context("cannot start threads")?.block_on(Box::pin(serve(config, bundles, out)))
+        let runtime = runtime().context("cannot start threads")?;
+        let ended = runtime.block_on(Box::pin(serve(config, bundles, out)));
+        // Everything is closed, but for a start or a compilation that was interrupted.
+        runtime.shutdown_background();
+        ended
     }
 }
 
 async fn serve(config: Config, bundles: Vec<Bundle>, mut out: Out) -> anyhow::Result<()> {
-    let shutdown = termination()?;
-    let server = Server::start(config).await?;
-    for bundle in bundles {
-        let deployed = server.pipelines().deploy(bundle).await;
-        match deployed {
-            Ok(deployed) => {
-                for warning in deployed.warnings {
-                    tracing::warn!("{warning}");
-                }
-            }
-            Err(error) => {
-                server.abandon().await?;
-                return Err(anyhow::Error::new(error).context("the manifest cannot be deployed"));
-            }
+    let mut shutdown = pin!(termination()?);
+    let started = tokio::select! {
+        started = Box::pin(Server::start(config)) => started,
+        () = &mut shutdown => return Ok(()),
+    };
+    let server = started?;
+    let deployed = tokio::select! {
+        deployed = Box::pin(deploy(&server, bundles)) => Some(deployed),
+        () = &mut shutdown => None,
+    };
+    match deployed {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            server.abandon().await?;
+            return Err(anyhow::Error::new(error).context("the manifest cannot be deployed"));
         }
+        None => return Ok(server.abandon().await?),
     }
     // A broker serves on when nobody reads where.
     let printed = Addresses::of(&server).print(&mut out, "");
@@ -62,5 +69,14 @@ async fn serve(config: Config, bundles: Vec<Bundle>, mut out: Out) -> anyhow::Re
         tracing::warn!("the addresses could not be printed: {error}");
     }
     server.run(shutdown).await?;
+    Ok(())
+}
+
+async fn deploy(server: &Server, bundles: Vec<Bundle>) -> Result<(), DeployError> {
+    for bundle in bundles {
+        for warning in server.pipelines().deploy(bundle).await?.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
     Ok(())
 }

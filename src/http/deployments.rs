@@ -1,7 +1,10 @@
 //! Pipelines: how they are, and deploying them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 
@@ -12,7 +15,7 @@ use super::shapes::{
     CountsView, Deployment, DeploymentDone, PipelineChange, PipelinePartition, PipelineView,
     ProblemView,
 };
-use crate::limits::HTTP_BODY_BYTES;
+use crate::limits::{FRAME_READ_MS, HTTP_BODY_BYTES};
 use crate::pipeline::{
     Bundle, Change, Counts, DeployError, Deployed, PartitionStatus, PipelineState, PipelineStatus,
     Problem, Severity,
@@ -29,17 +32,34 @@ pub(super) async fn deploy(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Json<DeploymentDone>, ApiError> {
-    let one = api.service.deploying.acquire().await;
-    let _one = one.map_err(|error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
-    let bundle = read(request.into_body()).await?;
-    let deployed = api.service.pipelines.deploy(bundle).await?;
-    Ok(Json(deployed.into()))
+    let failed = |error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+    let body = receive(request.into_body()).await?;
+    let one = Arc::clone(&api.service.deploying).acquire_owned().await;
+    let one = one.map_err(|error| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
+    // Base64 of this size takes its time.
+    let bundle = tokio::task::spawn_blocking(move || read(&body)).await.map_err(failed)??;
+    let pipelines = Arc::clone(&api.service.pipelines);
+    // A client that leaves ends this handler, but no pipeline is left half replaced.
+    let deployment = tokio::spawn(async move {
+        let _one = one;
+        pipelines.deploy(bundle).await
+    });
+    Ok(Json(deployment.await.map_err(failed)??.into()))
 }
 
-async fn read(body: Body) -> Result<Bundle, ApiError> {
-    let too_large = |error| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error);
-    let body = to_bytes(body, HTTP_BODY_BYTES).await.map_err(too_large)?;
-    let Deployment { file, manifest, components } = parse(&body)?;
+async fn receive(body: Body) -> Result<Bytes, ApiError> {
+    let time = Duration::from_millis(FRAME_READ_MS);
+    match tokio::time::timeout(time, to_bytes(body, HTTP_BODY_BYTES)).await {
+        Ok(body) => body.map_err(|error| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error)),
+        Err(_) => {
+            let error = format!("the body took longer than {FRAME_READ_MS} ms");
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, error))
+        }
+    }
+}
+
+fn read(body: &Bytes) -> Result<Bundle, ApiError> {
+    let Deployment { file, manifest, components } = parse(body)?;
     let components = components.into_iter().map(|(path, base64)| {
         let bad = |error| ApiError::bad_request(format!("component {path} is not base64: {error}"));
         let bytes = decode(&base64).map_err(bad)?;

@@ -111,6 +111,10 @@ impl From<QueryRejection> for ApiError {
 
 /// A body as JSON of a known shape.
 pub(super) fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("the body is not as expected: {error}")))
+    serde_json::from_slice(body).map_err(|error| not_as_expected(&error))
+}
+
+/// A body that is no JSON, or of another shape.
+pub(super) fn not_as_expected(error: &serde_json::Error) -> ApiError {
+    ApiError::bad_request(format!("the body is not as expected: {error}"))
 }

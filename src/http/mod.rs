@@ -6,6 +6,7 @@
 //! changes only with a content type that a form cannot send, and only requests whose `Host` is
 //! one that is meant (a rebound DNS name is none).
 
+mod at_most;
 mod binary;
 mod deployments;
 mod error;
@@ -48,7 +49,7 @@ pub struct Service {
     broker: Broker,
     pipelines: Arc<Supervisor>,
     options: Arc<Options>,
-    /// One deployment at a time, from its first byte: its body may be large.
+    /// One deployment at a time, once its body is here: a slow client holds up nobody.
     deploying: Arc<Semaphore>,
 }
 

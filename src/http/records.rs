@@ -8,11 +8,12 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Api;
+use super::at_most::AtMost;
 use super::binary::Binary;
-use super::error::ApiError;
+use super::error::{ApiError, not_as_expected};
 use super::produce::{NewRecord, ProduceError, append};
 use super::shapes::{Consumed, HeaderView, Position, Produced, ProducedAt, RecordIn, RecordView};
 use crate::broker::{FetchPartition, FetchRequest, NewTopic, PartitionRead, Topic, TopicError};
@@ -62,7 +63,7 @@ fn parse_records(body: &Bytes) -> Result<Vec<NewRecord>, ApiError> {
     let bad =
         |index: usize, error: String| ApiError::bad_request(format!("record {index}: {error}"));
     let records: Vec<RecordIn> = if start == Some(&b'[') {
-        super::error::parse(body)?
+        parse_array(body)?
     } else {
         let stream = serde_json::Deserializer::from_slice(body).into_iter::<RecordIn>();
         let numbered = stream.take(HTTP_RECORDS + 1).enumerate();
@@ -71,11 +72,27 @@ fn parse_records(body: &Bytes) -> Result<Vec<NewRecord>, ApiError> {
             .collect::<Result<_, _>>()?
     };
     if records.len() > HTTP_RECORDS {
-        let error = format!("more than {HTTP_RECORDS} records in one request");
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error));
+        return Err(too_many());
     }
     let numbered = records.into_iter().enumerate();
     numbered.map(|(index, r)| new_record(r).map_err(|error| bad(index, error))).collect()
+}
+
+fn parse_array(body: &Bytes) -> Result<Vec<RecordIn>, ApiError> {
+    let mut records = Vec::new();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let visitor = AtMost { most: HTTP_RECORDS, items: &mut records };
+    let ended = json.deserialize_seq(visitor).and_then(|()| json.end());
+    match ended {
+        Ok(()) => Ok(records),
+        Err(_) if records.len() > HTTP_RECORDS => Err(too_many()),
+        Err(error) => Err(not_as_expected(&error)),
+    }
+}
+
+fn too_many() -> ApiError {
+    let error = format!("more than {HTTP_RECORDS} records in one request");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 
 fn new_record(record: RecordIn) -> Result<NewRecord, String> {
@@ -262,4 +279,44 @@ fn record_bytes(record: &Record) -> usize {
     let bytes = |field: &Option<Bytes>| field.as_ref().map_or(0, Bytes::len);
     let headers: usize = record.headers.iter().map(|h| h.key.len() + bytes(&h.value)).sum();
     bytes(&record.key) + bytes(&record.value) + headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::RECORD_HEADERS;
+
+    fn array(records: usize) -> Bytes {
+        Bytes::from(format!("[{}]", vec![r#"{"value":"v"}"#; records].join(",")))
+    }
+
+    #[test]
+    fn an_array_is_read_no_further_than_it_may_be_long() {
+        assert_eq!(parse_records(&array(HTTP_RECORDS)).unwrap().len(), HTTP_RECORDS);
+        // What stands behind the first record too many is not looked at.
+        let mut long = array(HTTP_RECORDS + 1).to_vec();
+        long.pop();
+        long.extend_from_slice(b", nonsense");
+        let error = parse_records(&Bytes::from(long)).unwrap_err();
+        assert!(format!("{error:?}").contains("413"), "{error:?}");
+    }
+
+    #[test]
+    fn an_array_with_something_behind_it_is_refused() {
+        let error = parse_records(&Bytes::from_static(b"[] []")).unwrap_err();
+        assert!(format!("{error:?}").contains("trailing characters"), "{error:?}");
+    }
+
+    #[test]
+    fn headers_are_counted_while_they_are_read() {
+        let header = r#"{"key":"k"}"#;
+        let record = |headers: usize| {
+            let headers = vec![header; headers].join(",");
+            Bytes::from(format!(r#"[{{"headers":[{headers}]}}]"#))
+        };
+        let records = parse_records(&record(RECORD_HEADERS)).unwrap();
+        assert_eq!(records[0].headers.len(), RECORD_HEADERS);
+        let error = parse_records(&record(RECORD_HEADERS + 1)).unwrap_err();
+        assert!(format!("{error:?}").contains("more than 10000"), "{error:?}");
+    }
 }

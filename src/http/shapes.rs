@@ -130,7 +130,11 @@ pub struct RecordIn {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_base64: Option<String>,
     /// Headers, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "super::at_most::headers"
+    )]
     pub headers: Vec<HeaderView>,
     /// Where it goes; by the key's hash if not given, else to the partitions in turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]

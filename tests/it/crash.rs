@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream::record::Record;
 
@@ -18,6 +18,8 @@ use crate::util::{Broker, succeeded};
 const KILLS: u32 = 20;
 const PARTITIONS: i32 = 2;
 const PRODUCERS: u64 = 3;
+/// How long anything may take that a broker with a fault would never do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const MANIFEST: &str = r#"
 [[topic]]
@@ -86,6 +88,7 @@ fn produce(
             .map(|i| format!("{} worker {worker} number {}", letter(number + i), number + i))
             .collect();
         number += values.len() as u64;
+        let deadline = Instant::now() + PATIENCE;
         let base_offset = loop {
             let mut attempt = || -> io::Result<i64> {
                 let address = address.lock().unwrap().clone();
@@ -103,7 +106,10 @@ fn produce(
             match attempt() {
                 Ok(offset) => break offset,
                 // Killed; the next broker is on its way.
-                Err(_) => std::thread::yield_now(),
+                Err(error) => {
+                    assert!(Instant::now() < deadline, "worker {worker}: {error}");
+                    std::thread::yield_now();
+                }
             }
         };
         sequence += i32::try_from(values.len()).unwrap();
@@ -127,6 +133,7 @@ fn deploy(folder: &Path, broker: &Broker) {
 
 /// Waits until the pipeline has taken everything; it is asked, not timed.
 fn caught_up(broker: &Broker) {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let text = succeeded(&broker.run(&["pipelines", "--json"]));
         let status: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -136,6 +143,7 @@ fn caught_up(broker: &Broker) {
         if partitions.iter().all(|partition| partition["lag"] == 0) {
             return;
         }
+        assert!(Instant::now() < deadline, "still behind: {text}");
     }
 }
 
@@ -149,6 +157,22 @@ fn counts(values: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
         *counts.entry(value).or_default() += 1;
     }
     counts
+}
+
+/// The numbers of each worker ascend among the outputs of a partition, and the copies of a record
+/// stand together.
+fn assert_order(outputs: &[String]) {
+    let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+    for same in outputs.chunk_by(|one, next| one == next) {
+        let value = &same[0];
+        assert_eq!(same.len(), copies(value), "{value} in a row");
+        let (worker, number) = value.split_once(" number ").unwrap();
+        let (_, worker) = worker.split_once(" worker ").unwrap();
+        let number = number.parse().unwrap();
+        if let Some(before) = last.insert(worker, number) {
+            assert!(before < number, "worker {worker}: {number} after {before}");
+        }
+    }
 }
 
 /// Says where two tables part, and no more than fits a screen.
@@ -186,7 +210,13 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
         for _ in 0..KILLS {
             // The moment of the kill is that of a random number of acknowledgements.
             let target = acknowledged.load(Ordering::Relaxed) + random.u64(1..2_000);
+            let deadline = Instant::now() + PATIENCE;
             while acknowledged.load(Ordering::Relaxed) < target {
+                if Instant::now() >= deadline {
+                    // The scope waits for the producers even now.
+                    stop.store(true, Ordering::Relaxed);
+                    panic!("nothing is acknowledged any more");
+                }
                 std::thread::sleep(Duration::from_micros(random.u64(100..2_000)));
             }
             broker.kill();
@@ -216,9 +246,15 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
         assert!(of_worker.is_sorted_by(|a, b| a.0 < b.0), "a producer's order");
     }
 
-    let outputs = (0..PARTITIONS).flat_map(|p| client.read_all("out", p).unwrap());
+    let mut outputs = Vec::new();
+    for partition in 0..PARTITIONS {
+        let records = client.read_all("out", partition).unwrap();
+        let here: Vec<String> = records.iter().map(text).collect();
+        assert_order(&here);
+        outputs.extend(here);
+    }
     let expected = inputs.iter().flat_map(|v| std::iter::repeat_n(v.clone(), copies(v)));
-    assert_same("outputs", &counts(outputs.map(|r| text(&r))), &counts(expected));
+    assert_same("outputs", &counts(outputs.into_iter()), &counts(expected));
     let dead = (0..PARTITIONS).flat_map(|p| client.read_all("bad", p).unwrap());
     let expected = inputs.iter().filter(|value| value.starts_with('e')).cloned();
     assert_same("dead letters", &counts(dead.map(|r| text(&r))), &counts(expected));

@@ -231,7 +231,7 @@ impl Screen {
             self.line("")?;
             self.line(format!("{INDENT}{}  {}", bold(topic.as_str()), dim(&count(all, "record"))))?;
             for line in &lines {
-                self.out.short_line(&format!("    {line}"))?;
+                self.out.sample_line(&format!("    {line}"))?;
             }
             let more = all.saturating_sub(lines.len() as u64);
             if more > 0 {

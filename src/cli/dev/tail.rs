@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::broker::{Broker, FetchPartition, FetchRequest};
+use crate::broker::{Broker, FetchPartition, FetchRequest, ReadError};
 use crate::http::PipelineView;
 use crate::pipeline::Supervisor;
 use crate::record::Record;
@@ -79,8 +79,15 @@ impl Tail {
             .await;
         let mut found = Vec::new();
         for ((partition, (topic, offset)), read) in self.positions.iter_mut().zip(reads) {
-            // A topic deleted meanwhile is forgotten at the next call.
-            let Ok(read) = read else { continue };
+            let read = match read {
+                Ok(read) => read,
+                // A topic deleted meanwhile is forgotten at the next call.
+                Err(ReadError::UnknownPartition(_)) => continue,
+                Err(error) => {
+                    let place = format!("{topic}, partition {}", partition.partition);
+                    return Err(anyhow::Error::new(error).context(format!("cannot read {place}")));
+                }
+            };
             let records = read.records(*offset)?;
             if let Some(last) = records.last() {
                 *offset = last.offset + 1;

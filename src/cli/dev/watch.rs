@@ -1,5 +1,6 @@
 //! Notices edits of the manifest and its components.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub(super) struct Watch {
     manifest: PathBuf,
     watcher: RecommendedWatcher,
-    folders: Vec<PathBuf>,
+    /// The components' files, there or not.
+    components: BTreeSet<PathBuf>,
     events: mpsc::Receiver<()>,
     /// When the last edit has settled, if there was one.
     settles: Option<Instant>,
@@ -34,7 +36,7 @@ impl Watch {
         let mut watch = Self {
             manifest: manifest.to_owned(),
             watcher,
-            folders: Vec::new(),
+            components: BTreeSet::new(),
             events,
             settles: None,
         };
@@ -42,11 +44,21 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Watches the folders of these components as well. One that is not there is not watched.
+    /// Watches where these components are or will be as well.
     pub(super) fn follow(&mut self, bundle: &Bundle) {
         let base = folder_of(&self.manifest);
-        for component in bundle.components.keys() {
-            let folder = folder_of(&base.join(component));
+        let named = component_paths(&bundle.manifest);
+        let all = bundle.components.keys().map(String::as_str).chain(named);
+        self.components = all.map(|component| base.join(component)).collect();
+        self.renew();
+    }
+
+    /// Watches what is there by now: folders come and go, and a watch goes with its folder.
+    fn renew(&mut self) {
+        let mut folders: BTreeSet<PathBuf> =
+            self.components.iter().map(|component| nearest_folder(component)).collect();
+        folders.insert(folder_of(&self.manifest));
+        for folder in folders {
             if let Err(error) = self.add(&folder) {
                 tracing::warn!("edits in {} go unnoticed: {error}", folder.display());
             }
@@ -66,6 +78,8 @@ impl Watch {
                 Ok(None) => std::future::pending().await,
                 Err(_) => {
                     self.settles = None;
+                    // Before anything is loaded, so that nothing comes unnoticed in between.
+                    self.renew();
                     return;
                 }
             }
@@ -73,19 +87,66 @@ impl Watch {
     }
 
     fn add(&mut self, folder: &Path) -> notify::Result<()> {
-        if self.folders.iter().any(|known| known == folder) {
-            return Ok(());
-        }
         // The folder, since editors replace files rather than write to them.
-        self.watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        self.folders.push(folder.to_owned());
-        Ok(())
+        self.watcher.watch(folder, RecursiveMode::NonRecursive)
     }
+}
+
+/// What is given as a component anywhere in a manifest, which may have mistakes. It is no reading
+/// of TOML: a path too many costs a watch.
+fn component_paths(manifest: &str) -> impl Iterator<Item = &str> {
+    manifest.split("component").skip(1).filter_map(|rest| {
+        let value = rest.trim_start_matches(['"', '\'']).trim_start().strip_prefix('=')?;
+        let value = value.trim_start();
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        value.strip_prefix(quote)?.split([quote, '\n']).next()
+    })
+}
+
+/// The folder of a file, or the nearest above that is there.
+fn nearest_folder(file: &Path) -> PathBuf {
+    let folder = folder_of(file);
+    let there = folder.ancestors().find(|folder| folder.is_dir());
+    there.map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[test]
+    fn components_are_found_in_any_spelling() {
+        let manifest = "[plugin.a]\ncomponent = \"x/a.wasm\"\n[plugin]\n\
+            b = { \"component\"='b.wasm' }\n# a component\ncomponent = 3\n";
+        assert_eq!(component_paths(manifest).collect::<Vec<_>>(), ["x/a.wasm", "b.wasm"]);
+    }
+
+    #[tokio::test]
+    async fn a_component_is_noticed_when_it_comes_with_its_folders() {
+        const LONG: Duration = Duration::from_secs(30);
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("m.toml");
+        let text = "[plugin.a]\ncomponent = \"x/y/a.wasm\"\n";
+        std::fs::write(&manifest, text).unwrap();
+        let mut watch = Watch::new(&manifest).unwrap();
+        let components = BTreeMap::new();
+        watch.follow(&Bundle { manifest: text.to_owned(), file: String::new(), components });
+        for folders in ["x", "x/y"] {
+            std::fs::create_dir(folder.path().join(folders)).unwrap();
+            timeout(LONG, watch.changed()).await.unwrap();
+        }
+        std::fs::write(folder.path().join("x/y/a.wasm"), "a").unwrap();
+        timeout(LONG, watch.changed()).await.unwrap();
     }
 }
