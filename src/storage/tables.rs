@@ -10,6 +10,8 @@
 //! Names, key and value types on disk never change their meaning; a change makes a new
 //! [`FORMAT_VERSION`]. Values said to be "postcard" follow the postcard 1.0 specification.
 
+#![expect(clippy::type_complexity, reason = "a table's key and value are read where it stands")]
+
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
