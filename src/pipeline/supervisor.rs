@@ -2,6 +2,7 @@
 //! stops them. They run on a runtime of their own, so that heavy plugins keep no client waiting.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct Supervisor {
     pipelines: Mutex<BTreeMap<PipelineName, Running>>,
     /// Held by the one deployment that is under way.
     deploying: tokio::sync::Mutex<()>,
+    /// Set by a shutdown; from then on nothing starts.
+    stopped: AtomicBool,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -86,6 +89,7 @@ impl Supervisor {
             engine,
             pipelines: Mutex::default(),
             deploying: tokio::sync::Mutex::default(),
+            stopped: AtomicBool::new(false),
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
         })
@@ -169,10 +173,11 @@ impl Supervisor {
         pipelines.iter().map(|(name, running)| self.pipeline_status(name, running)).collect()
     }
 
-    /// Stops all pipelines, each after the batch at hand, and deploys nothing more.
+    /// Stops all pipelines, each after the batch at hand, and deploys nothing more. May be given
+    /// up while it waits: what still runs then ends with the supervisor.
     pub async fn shutdown(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
         let _one = self.deploying.lock().await;
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         let tasks: Vec<JoinHandle<()>> = self
             .pipelines()
             .values_mut()
@@ -184,6 +189,9 @@ impl Supervisor {
         for task in tasks {
             log_panic(task.await);
         }
+        // Not before there is nothing left to wait for: a runtime that is dropped with this future
+        // would panic.
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
@@ -308,8 +316,7 @@ impl Supervisor {
     }
 
     fn start(&self, job: Job) -> Result<(), DeployError> {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if runtime.is_none() {
+        if self.stopped.load(Ordering::SeqCst) {
             return Err(DeployError::Stopped);
         }
         let (stop, stopped) = watch::channel(false);
