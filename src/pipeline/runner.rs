@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use super::batch::{AssembleError, Target, Worker, counts_key};
 use super::dead_letter::Origin;
 use super::graph::{PipelinePlan, StepPlan};
-use super::manifest::Start;
 use super::outcome::{Counts, FailedRecord, Halt};
 use super::step::{Chain, Step};
 use crate::broker::{
@@ -288,12 +287,9 @@ impl PartitionTask {
         let partition = topic.partition(self.source.partition);
         let partition = partition.ok_or_else(|| RunError::NoTopic(self.topic.clone()))?;
         let first = partition.log_start_offset();
-        let Some(checkpoint) = checkpoint else {
-            return Ok(match self.job.plan.start {
-                Start::Earliest => first,
-                Start::Latest => partition.high_watermark(),
-            });
-        };
+        // A start at the latest record is a checkpoint since the deployment. Where there is none,
+        // the topic was made again after it, and all that it holds is new.
+        let Some(checkpoint) = checkpoint else { return Ok(first) };
         if checkpoint < first {
             tracing::warn!(
                 pipeline = %self.job.plan.name, topic = %self.topic,
