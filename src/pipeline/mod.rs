@@ -9,6 +9,7 @@ mod fields;
 mod graph;
 mod manifest;
 mod outcome;
+mod pass;
 mod placed;
 mod problem;
 mod runner;

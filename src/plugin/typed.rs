@@ -177,9 +177,8 @@ fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), LimitHit> {
 /// What a message takes here, so that one without contents is not free.
 fn message_bytes(message: &MessageResult) -> usize {
     let value = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-    let header = |header: &HeaderResult| {
-        size_of::<Header>() + header.name.len() + value(&header.value)
-    };
+    let header =
+        |header: &HeaderResult| size_of::<Header>() + header.name.len() + value(&header.value);
     let headers: usize = message.headers.iter().map(header).sum();
     size_of::<Record>() + value(&message.key) + value(&message.value) + headers
 }
