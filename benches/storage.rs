@@ -56,7 +56,8 @@ fn main() {
     let topic = committer.create_topic(new).expect("a topic").id();
 
     println!("{:<24}{:>12}{:>12}{:>8}", "one group", "millstream", "bare append", "ratio");
-    for (batches, bytes) in [(1, 1_024), (16, 1_024), (16, 16_384), (1, 1_000_000), (4, 1_000_000)] {
+    for (batches, bytes) in [(1, 1_024), (16, 1_024), (16, 16_384), (1, 1_000_000), (4, 1_000_000)]
+    {
         let batch = batch(bytes);
         let mut times = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {

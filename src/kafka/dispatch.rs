@@ -8,8 +8,8 @@ use super::header::{RequestHeader, encode_response};
 use super::service::Context;
 use super::writer::Segments;
 use super::{
-    api_versions, configs, fetch, groups, leader_epochs, list_offsets, metadata, offsets, produce, producers,
-    topics,
+    api_versions, configs, fetch, groups, leader_epochs, list_offsets, metadata, offsets, produce,
+    producers, topics,
 };
 
 /// A request that was taken up.
