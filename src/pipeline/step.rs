@@ -591,7 +591,7 @@ mod tests {
             at += outcome.done;
             match outcome.halt {
                 Some(Halt::Stop(record)) => return (all, counts, Some(record.offset)),
-                Some(Halt::Retry(..)) => {}
+                Some(Halt::Retry(..) | Halt::Unavailable(_)) => {}
                 None => assert!(outcome.done > 0),
             }
         }

@@ -131,16 +131,14 @@ impl Supervisor {
     /// All that is wrong with the manifest, before anything is changed.
     pub async fn deploy(&self, bundle: Bundle) -> Result<Deployed, DeployError> {
         let _one = self.deploying.lock().await;
-        let Bundle { manifest, file, components } = bundle;
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(DeployError::Stopped);
+        }
+        let Bundle { manifest, file, components, unreadable } = bundle;
         let plugins = self.load(&manifest, components.clone()).await?;
-        let world = self.world(&plugins);
+        let world = self.world(&plugins, unreadable);
         let (plan, warnings) = check(&file, &manifest, &world).map_err(DeployError::Problems)?;
         let Plan { topics, pipelines } = plan;
-        for topic in &topics {
-            let name = topic.name.clone();
-            let checked = self.broker.check_topic(&new_topic(topic));
-            checked.map_err(|error| DeployError::Topic { name, error })?;
-        }
         let mut deployed = Deployed { topics: Vec::new(), pipelines: Vec::new(), warnings };
         for topic in &topics {
             let name = topic.name.clone();
@@ -165,6 +163,27 @@ impl Supervisor {
             deployed.pipelines.push((name, change));
         }
         Ok(deployed)
+    }
+
+    /// Ends a pipeline after the batch at hand and forgets its deployment; says whether there was
+    /// one. Its topics stay, and its checkpoints: deployed again, it goes on where it ended.
+    ///
+    /// # Errors
+    /// The removal could not be made durable; the pipeline runs as it did.
+    pub async fn remove(&self, name: &PipelineName) -> Result<bool, DeployError> {
+        let _one = self.deploying.lock().await;
+        if !self.pipelines().contains_key(name) {
+            return Ok(false);
+        }
+        self.broker.remove_deployment(name.to_string()).await?;
+        let removed = self.pipelines().remove(name);
+        if let Some(running) = removed {
+            running.stop.send_replace(true);
+            if let Some(task) = running.task {
+                log_panic(task.await);
+            }
+        }
+        Ok(true)
     }
 
     /// How all pipelines are, by name.
@@ -210,7 +229,11 @@ impl Supervisor {
         self.handle.spawn_blocking(load).await.map_err(|_| DeployError::Stopped)
     }
 
-    fn world(&self, plugins: &BTreeMap<String, Result<Plugin, PluginError>>) -> World {
+    fn world(
+        &self,
+        plugins: &BTreeMap<String, Result<Plugin, PluginError>>,
+        unreadable: BTreeMap<String, String>,
+    ) -> World {
         let topics = self.broker.topics().into_iter().map(|topic| {
             let config = topic.config().clone();
             (topic.name().clone(), ExistingTopic { partitions: topic.partitions(), config })
@@ -219,9 +242,12 @@ impl Supervisor {
             let kind = plugin.as_ref().map(|plugin| step_kind(plugin.kind()));
             (path.clone(), kind.map_err(ToString::to_string))
         });
+        let unreadable = unreadable
+            .into_iter()
+            .map(|(path, reason)| (path, Err(format!("it cannot be read: {reason}"))));
         World {
             topics: topics.collect(),
-            components: components.collect(),
+            components: unreadable.chain(components).collect(),
             deployed: self.pipelines().values().map(|running| running.plan.flow()).collect(),
         }
     }

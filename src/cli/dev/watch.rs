@@ -45,7 +45,7 @@ impl Watch {
     /// Watches the folders of these components as well. One that is not there is not watched.
     pub(super) fn follow(&mut self, bundle: &Bundle) {
         let base = folder_of(&self.manifest);
-        for component in bundle.components.keys() {
+        for component in bundle.components.keys().chain(bundle.unreadable.keys()) {
             let folder = folder_of(&base.join(component));
             if let Err(error) = self.add(&folder) {
                 tracing::warn!("edits in {} go unnoticed: {error}", folder.display());
