@@ -133,7 +133,7 @@ pub const PLUGIN_HANDLES: usize = 1_000;
 /// Time of one plugin call, milliseconds.
 pub const PLUGIN_CALL_MS: u64 = 1_000;
 /// Most time that a step may be given for one call, milliseconds. A pipeline stops no faster.
-pub const PLUGIN_CALL_MS_MAX: u64 = 60_000;
+pub const PLUGIN_CALL_MS_MAX: u64 = 10_000;
 /// Period of the clock that ends overlong plugin calls, milliseconds.
 pub const PLUGIN_TICK_MS: u64 = 10;
 /// Time after which a plugin's batch is handed back as far as it has come, milliseconds.
@@ -165,7 +165,7 @@ pub const PIPELINE_STEPS: usize = 100;
 /// [`PLUGIN_MEMORY_BYTES`].
 pub const STEP_MEMORY_MIB: std::ops::RangeInclusive<i64> = 1..=1_024;
 /// What a manifest may give a step's call, milliseconds; without a word it is [`PLUGIN_CALL_MS`].
-pub const STEP_CALL_MS: std::ops::RangeInclusive<i64> = 1..=60_000;
+pub const STEP_CALL_MS: std::ops::RangeInclusive<i64> = 1..=PLUGIN_CALL_MS_MAX as i64;
 /// How often a step with `on-error = "retry"` may try a record again.
 pub const RETRY_ATTEMPTS: std::ops::RangeInclusive<i64> = 1..=100;
 /// How often it does without a word in the manifest.
@@ -252,4 +252,5 @@ const _: () = {
     assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);
     assert!(FEED_RECORDS <= HTTP_RECORDS);
     assert!(SHUTDOWN_MS + PLUGIN_CALL_MS < STOP_MS);
+    assert!(PLUGIN_CALL_MS_MAX < STOP_MS);
 };

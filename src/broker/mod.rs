@@ -33,7 +33,7 @@ pub use self::group::{
     GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
     JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
 };
-pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS};
+pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 use self::topics::Topics;
 pub use self::topics::{NewTopic, Partition, Topic, TopicError};
 use crate::clock::Clock;

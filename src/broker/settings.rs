@@ -104,10 +104,11 @@ pub enum SettingError {
 
 /// Checks the settings of a new topic.
 pub(super) fn check_settings(config: &BTreeMap<String, String>) -> Result<(), SettingError> {
-    config.iter().try_for_each(|(name, value)| check(name, value))
+    config.iter().try_for_each(|(name, value)| check_setting(name, value))
 }
 
-fn check(name: &str, value: &str) -> Result<(), SettingError> {
+/// Says whether there is such a setting and it takes the value.
+pub fn check_setting(name: &str, value: &str) -> Result<(), SettingError> {
     let Some(setting) = TOPIC_SETTINGS.iter().find(|setting| setting.name == name) else {
         return Err(SettingError::Unknown { name: name.to_owned() });
     };
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn every_default_is_one_that_the_setting_takes() {
         for setting in TOPIC_SETTINGS {
-            check(setting.name, setting.default).unwrap();
+            check_setting(setting.name, setting.default).unwrap();
         }
     }
 
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn wrong_values_are_named() {
         assert_eq!(
-            check("retention.m", "1"),
+            check_setting("retention.m", "1"),
             Err(SettingError::Unknown { name: "retention.m".into() })
         );
         for (name, value) in [
@@ -169,7 +170,7 @@ mod tests {
             ("min.cleanable.dirty.ratio", "NaN"),
         ] {
             assert!(
-                matches!(check(name, value), Err(SettingError::Value { .. })),
+                matches!(check_setting(name, value), Err(SettingError::Value { .. })),
                 "{name}={value}"
             );
         }

@@ -26,12 +26,12 @@ pub(super) struct Deploy {
 
 impl Deploy {
     pub(super) fn run(self, mut out: Out) -> anyhow::Result<()> {
-        let Bundle { manifest, file, components } = Bundle::load(&self.manifest)?;
+        let Bundle { manifest, file, components, unreadable } = Bundle::load(&self.manifest)?;
         let components = components
             .into_iter()
             .map(|(path, bytes)| (path, BASE64_STANDARD.encode(bytes)))
             .collect();
-        let deployment = Deployment { file, manifest, components };
+        let deployment = Deployment { file, manifest, components, unreadable };
         let done: DeploymentDone =
             Client::new(&self.server).post("/v1/deployments", &deployment)?;
         if out.is_json() {

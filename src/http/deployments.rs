@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 
 use super::Api;
@@ -20,11 +20,22 @@ use crate::pipeline::{
     Bundle, Change, Counts, DeployError, Deployed, PartitionStatus, PipelineState, PipelineStatus,
     Problem, Severity,
 };
-use crate::types::Offset;
+use crate::types::{Offset, PipelineName};
 
 /// `GET /v1/pipelines`
 pub(super) async fn pipelines(State(api): State<Api>) -> Json<Vec<PipelineView>> {
     Json(api.service.pipelines.status().into_iter().map(PipelineView::from).collect())
+}
+
+/// `DELETE /v1/pipelines/{pipeline}`
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let unknown = || ApiError::not_found(format!("unknown pipeline {name}"));
+    let pipeline = PipelineName::new(&name).map_err(|_| unknown())?;
+    let found = api.service.pipelines.remove(&pipeline).await?;
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(unknown()) }
 }
 
 /// `POST /v1/deployments`
@@ -59,13 +70,14 @@ async fn receive(body: Body) -> Result<Bytes, ApiError> {
 }
 
 fn read(body: &Bytes) -> Result<Bundle, ApiError> {
-    let Deployment { file, manifest, components } = parse(body)?;
+    let Deployment { file, manifest, components, unreadable } = parse(body)?;
     let components = components.into_iter().map(|(path, base64)| {
         let bad = |error| ApiError::bad_request(format!("component {path} is not base64: {error}"));
         let bytes = decode(&base64).map_err(bad)?;
         Ok((path, bytes))
     });
-    Ok(Bundle { components: components.collect::<Result<_, ApiError>>()?, file, manifest })
+    let components = components.collect::<Result<_, ApiError>>()?;
+    Ok(Bundle { manifest, file, components, unreadable })
 }
 
 impl From<DeployError> for ApiError {
@@ -75,7 +87,6 @@ impl From<DeployError> for ApiError {
                 let views = problems.iter().map(ProblemView::from).collect();
                 return Self::problems("the manifest cannot be deployed", views);
             }
-            DeployError::Topic { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             DeployError::Create { .. } => StatusCode::CONFLICT,
             DeployError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             DeployError::Read { .. } | DeployError::Commit(_) | DeployError::Storage(_) => {

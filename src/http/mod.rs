@@ -110,6 +110,7 @@ fn router(api: Api) -> Router {
         .route("/v1/topics/{topic}/records", get(records::consume).post(records::produce))
         .route("/v1/groups", get(topics::groups))
         .route("/v1/pipelines", get(deployments::pipelines))
+        .route("/v1/pipelines/{pipeline}", delete(deployments::remove))
         .layer(produce_limit)
         .merge(
             Router::new()

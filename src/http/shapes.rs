@@ -359,6 +359,9 @@ pub struct Deployment {
     /// The components in base64, by their paths as the manifest has them.
     #[serde(default)]
     pub components: BTreeMap<String, String>,
+    /// Why a component that is there could not be read, by its path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unreadable: BTreeMap<String, String>,
 }
 
 /// What a deployment changed.

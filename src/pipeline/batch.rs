@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use bytes::Bytes;
 
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
+use super::pass::Pace;
 use super::placed::record_bytes;
 use super::step::Chain;
 use crate::broker::{
@@ -103,9 +104,13 @@ impl Worker {
     }
 
     /// Takes a batch through the steps. What is not done stays for the next time.
-    pub(super) fn prepare(&mut self, now_ms: TimestampMs) -> Result<Prepared, AssembleError> {
+    pub(super) fn prepare(
+        &mut self,
+        now_ms: TimestampMs,
+        pace: &Pace<'_>,
+    ) -> Result<Prepared, AssembleError> {
         self.source_records.fill(&mut self.waiting).map_err(AssembleError::Read)?;
-        let Outcome { done, outputs, counts, failed, halt } = self.chain.run(&self.waiting);
+        let Outcome { done, outputs, counts, failed, halt } = self.chain.run(&self.waiting, pace);
         let last = self.waiting.drain(..done).next_back();
         let Some(last) = last else { return Ok(Prepared { commit: None, failed, halt }) };
         let appends = self.appends(outputs)?;
@@ -333,7 +338,7 @@ mod tests {
         worker.feed(read(vec![stretch(0, &[5, PIPELINE_BATCH_RECORDS]), stretch(10_005, &[1])]));
         let mut seen = Vec::new();
         while worker.wants().is_none() {
-            let prepared = worker.prepare(7).unwrap();
+            let prepared = worker.prepare(7, &Pace::FREE).unwrap();
             let commit = prepared.commit.unwrap();
             let [change] = commit.offsets.as_slice() else { panic!("{:?}", commit.offsets) };
             let records: i32 = commit.appends.iter().map(|a| a.batch.record_count()).sum();
@@ -342,7 +347,7 @@ mod tests {
         }
         assert_eq!(seen, [(Some(-1), 10_003, 10_000), (Some(10_003), 10_006, 3)]);
         assert_eq!(worker.wants(), Some(10_006));
-        let empty = worker.prepare(7).unwrap();
+        let empty = worker.prepare(7, &Pace::FREE).unwrap();
         assert!(empty.commit.is_none());
     }
 
@@ -351,7 +356,7 @@ mod tests {
         let mut worker = worker(0);
         worker.targets.clear();
         worker.feed(read(vec![stretch(0, &[1])]));
-        assert!(matches!(worker.prepare(0), Err(AssembleError::NoTopic(_))));
+        assert!(matches!(worker.prepare(0, &Pace::FREE), Err(AssembleError::NoTopic(_))));
     }
 
     #[test]

@@ -23,48 +23,51 @@ pub struct Bundle {
     pub file: String,
     /// The components by their paths as written in the manifest.
     pub components: BTreeMap<String, Bytes>,
+    /// Why a component that is there could not be read, by its path.
+    pub unreadable: BTreeMap<String, String>,
 }
 
 impl Bundle {
     /// Reads a manifest and its components, whose paths are relative to it. A component that is
-    /// not there is left out: the deployment says so together with all other mistakes.
+    /// not there is left out, and of one that cannot be read the reason is kept: the deployment
+    /// says so together with all other mistakes.
     ///
     /// # Errors
-    /// A file that cannot be read or is too large.
+    /// The manifest cannot be read or is too large.
     pub fn load(path: &Path) -> Result<Self, DeployError> {
-        let text = read(path, MANIFEST_BYTES)?;
-        let manifest = String::from_utf8(text).map_err(|error| {
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
-            DeployError::Read { path: path.to_owned(), source }
-        })?;
+        let manifest = read(path, MANIFEST_BYTES).and_then(|text| {
+            String::from_utf8(text)
+                .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+        });
+        let manifest =
+            manifest.map_err(|source| DeployError::Read { path: path.to_owned(), source })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut components = BTreeMap::new();
+        let mut unreadable = BTreeMap::new();
         for component in component_paths(&manifest) {
             match read(&folder.join(&component), COMPONENT_BYTES) {
                 Ok(bytes) => {
                     components.insert(component, Bytes::from(bytes));
                 }
-                Err(DeployError::Read { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    unreadable.insert(component, error.to_string());
+                }
             }
         }
-        Ok(Self { manifest, file: path.display().to_string(), components })
+        Ok(Self { manifest, file: path.display().to_string(), components, unreadable })
     }
 }
 
-fn read(path: &Path, most: usize) -> Result<Vec<u8>, DeployError> {
-    let read = || {
-        let mut bytes = Vec::new();
-        let mut file = std::fs::File::open(path)?.take(most as u64 + 1);
-        file.read_to_end(&mut bytes)?;
-        if bytes.len() > most {
-            let message = format!("more than {most} bytes");
-            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
-        }
-        Ok(bytes)
-    };
-    read().map_err(|source| DeployError::Read { path: path.to_owned(), source })
+fn read(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::open(path)?.take(most as u64 + 1);
+    file.read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        let message = format!("more than {most} bytes");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
 }
 
 /// What a deployment did.
@@ -103,14 +106,6 @@ pub enum DeployError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
-    },
-    /// A topic cannot be created as declared.
-    #[error("topic {name}: {error}")]
-    Topic {
-        /// Which.
-        name: TopicName,
-        /// Why.
-        error: TopicError,
     },
     /// A topic could not be created.
     #[error("topic {name} was not created: {error}")]
@@ -178,11 +173,13 @@ mod tests {
         let manifest = folder.path().join("m.toml");
         std::fs::create_dir(folder.path().join("lib")).unwrap();
         std::fs::write(folder.path().join("lib/a.wasm"), b"a").unwrap();
-        let text = "[plugin]\na.component = \"lib/a.wasm\"\nb.component = \"b.wasm\"\n";
+        let text = "[plugin]\na.component = \"lib/a.wasm\"\nb.component = \"b.wasm\"\n\
+                    c.component = \"lib\"\n";
         std::fs::write(&manifest, text).unwrap();
         let bundle = Bundle::load(&manifest).unwrap();
         assert_eq!(bundle.components, [("lib/a.wasm".to_owned(), Bytes::from("a"))].into());
         assert_eq!(bundle.manifest, text);
+        assert_eq!(bundle.unreadable.into_keys().collect::<Vec<_>>(), ["lib"]);
         let missing = Bundle::load(&folder.path().join("none.toml")).unwrap_err();
         assert!(missing.to_string().contains("none.toml: "), "{missing}");
     }

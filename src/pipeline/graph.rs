@@ -13,7 +13,8 @@ use super::manifest::{
     TopicEntry,
 };
 use super::problem::{Problem, Report, Severity};
-use crate::limits::{DEFAULT_PARTITIONS, PIPELINES};
+use crate::broker::{SettingError, TOPIC_SETTINGS, check_setting};
+use crate::limits::{DEFAULT_PARTITIONS, PIPELINES, TOPICS};
 use crate::types::{PipelineName, PluginName, TopicName};
 
 /// What a manifest is checked against.
@@ -136,7 +137,7 @@ pub fn check(file: &str, text: &str, world: &World) -> Result<(Plan, Vec<Problem
 
 /// The paths of the components that a manifest names, as written; of a manifest with mistakes
 /// those that can be read.
-pub(super) fn component_paths(text: &str) -> BTreeSet<String> {
+pub fn component_paths(text: &str) -> BTreeSet<String> {
     let manifest = manifest::read(&Report::new("", text));
     let paths = manifest.plugins.into_iter().filter_map(|plugin| plugin.component);
     paths.map(Spanned::into_inner).collect()
@@ -173,6 +174,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         self.topics();
+        self.topic_count();
         self.collisions();
         self.pipeline_names();
         self.plugins();
@@ -202,8 +204,34 @@ impl<'a> Checker<'a> {
                 let message = format!("topic `{name}` is declared a second time");
                 self.report.error(name.span(), message);
             }
-            if let Some(existing) = self.world.topics.get(name.get_ref()) {
-                self.existing_topic(topic, name, existing);
+            match self.world.topics.get(name.get_ref()) {
+                Some(existing) => self.existing_topic(topic, name, existing),
+                None => self.settings(topic),
+            }
+        }
+    }
+
+    fn settings(&self, topic: &TopicEntry) {
+        for (key, value) in &topic.config {
+            let Err(error) = check_setting(key, value.get_ref()) else { continue };
+            let hint = match &error {
+                SettingError::Unknown { name } => {
+                    let known = TOPIC_SETTINGS.iter().map(|setting| setting.name);
+                    self.report.did_you_mean(name, known)
+                }
+                SettingError::Value { .. } => None,
+            };
+            self.report.error(value.span(), format!("{error}{}", hint.unwrap_or_default()));
+        }
+    }
+
+    fn topic_count(&self) {
+        let declared = self.manifest.topics.iter().filter_map(|topic| topic.name.as_ref());
+        let mut all: BTreeSet<&TopicName> = self.world.topics.keys().collect();
+        for name in declared.chain(self.manifest.pipelines.iter().flat_map(targets)) {
+            if all.insert(name.get_ref()) && all.len() == TOPICS + 1 {
+                let message = format!("a broker has at most {TOPICS} topics");
+                self.report.error(name.span(), message);
             }
         }
     }
@@ -478,4 +506,22 @@ impl<'a> Checker<'a> {
 fn targets(pipeline: &PipelineEntry) -> impl Iterator<Item = &Spanned<TopicName>> {
     let routed = pipeline.steps.iter().flat_map(|step| step.outputs.values());
     routed.chain(&pipeline.output).chain(&pipeline.dead_letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_full_takes_no_more_topics() {
+        let topic =
+            |i: usize| (TopicName::new(&format!("t{i}")).unwrap(), ExistingTopic::default());
+        let world = World { topics: (1..TOPICS).map(topic).collect(), ..World::default() };
+        let declare = |name: &str| format!("[[topic]]\nname = \"{name}\"\n");
+        let fits = declare("t1") + &declare("new");
+        assert!(check("m.toml", &fits, &world).is_ok());
+        let problems = check("m.toml", &(fits + &declare("more")), &world).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!((problems[0].line, problems[0].column), (6, 8));
+    }
 }

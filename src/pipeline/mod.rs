@@ -9,6 +9,7 @@ mod fields;
 mod graph;
 mod manifest;
 mod outcome;
+mod pass;
 mod placed;
 mod problem;
 mod runner;
@@ -16,7 +17,9 @@ mod step;
 mod supervisor;
 
 pub use deploy::{Bundle, Change, DeployError, Deployed};
-pub use graph::{ExistingTopic, Flow, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check};
+pub use graph::{
+    ExistingTopic, Flow, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check, component_paths,
+};
 pub use manifest::{OnError, Retry, Start, StepKind, StepLimits};
 pub use outcome::Counts;
 pub use problem::{Problem, Severity};

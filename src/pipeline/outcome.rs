@@ -72,4 +72,6 @@ pub(super) enum Halt {
     Stop(FailedRecord),
     /// The record is to be tried again after this time.
     Retry(FailedRecord, Duration),
+    /// The record was not offered, since the step's plugin cannot be had.
+    Unavailable(FailedRecord),
 }

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use super::batch::{AssembleError, Target, Worker, counts_key};
 use super::dead_letter::Origin;
 use super::graph::{PipelinePlan, StepPlan};
-use super::manifest::Start;
 use super::outcome::{Counts, FailedRecord, Halt};
+use super::pass::Pace;
 use super::step::{Chain, Step};
 use crate::broker::{
     Broker, CommitError, NewTopic, PendingCommit, ReadError, StorageError, Topic, TopicError,
@@ -58,6 +58,8 @@ pub(super) type SharedState = Arc<Mutex<PipelineState>>;
 enum RunError {
     #[error("{source_topic}, partition {partition}: {record}")]
     Record { source_topic: TopicName, partition: PartitionIndex, record: FailedRecord },
+    #[error("{0}")]
+    Unavailable(FailedRecord),
     #[error("topic {0} is not there")]
     NoTopic(TopicName),
     #[error("topic {name} cannot be created: {error}")]
@@ -224,7 +226,12 @@ impl PartitionTask {
                 worker.feed(read);
             }
             let now_ms = self.broker.clock().now_ms();
-            let prepared = tokio::task::block_in_place(|| worker.prepare(now_ms))?;
+            let prepared = {
+                let (clock, stop) = (self.broker.clock(), &self.stop);
+                let elapsed = || clock.monotonic();
+                let pace = Pace { elapsed: &elapsed, stopping: &|| *stop.borrow() };
+                tokio::task::block_in_place(|| worker.prepare(now_ms, &pace))?
+            };
             self.log(&prepared.failed);
             if let Some(commit) = prepared.commit {
                 commits.push_back(self.broker.submit(commit).await);
@@ -238,6 +245,7 @@ impl PartitionTask {
                     tracing::warn!(%pipeline, "tries again in {wait:?}: {record}");
                     or_stop(&mut self.stop, tokio::time::sleep(wait)).await;
                 }
+                Some(Halt::Unavailable(record)) => return Err(RunError::Unavailable(record)),
                 Some(Halt::Stop(record)) => {
                     let source_topic = self.topic.clone();
                     let partition = self.source.partition;
@@ -288,12 +296,9 @@ impl PartitionTask {
         let partition = topic.partition(self.source.partition);
         let partition = partition.ok_or_else(|| RunError::NoTopic(self.topic.clone()))?;
         let first = partition.log_start_offset();
-        let Some(checkpoint) = checkpoint else {
-            return Ok(match self.job.plan.start {
-                Start::Earliest => first,
-                Start::Latest => partition.high_watermark(),
-            });
-        };
+        // A start at the latest record is a checkpoint since the deployment. Where there is none,
+        // the topic was made again after it, and all that it holds is new.
+        let Some(checkpoint) = checkpoint else { return Ok(first) };
         if checkpoint < first {
             tracing::warn!(
                 pipeline = %self.job.plan.name, topic = %self.topic,

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use super::dead_letter::{self, Origin};
 use super::manifest::OnError;
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
+use super::pass::{Pace, Retries, Run, Stream};
 use super::placed::{Made, Placed, cut_by_bytes, place, record_bytes};
 use crate::plugin::{Failure, FailureReason, Processed, Verdict};
 use crate::record::Record;
-use crate::types::{Offset, TopicName};
+use crate::types::TopicName;
 
 /// Offers records to a plugin; as `plugin::Instance::process`.
 pub(super) type Process = Box<dyn FnMut(&[Record]) -> Processed + Send>;
@@ -35,40 +36,7 @@ pub(super) struct Chain {
     pub(super) steps: Vec<Step>,
     pub(super) output: Option<TopicName>,
     pub(super) dead_letter: Option<TopicName>,
-    retries: Option<Retries>,
-}
-
-/// Attempts made at the one record that is being retried.
-struct Retries {
-    offset: Offset,
-    /// By step.
-    attempts: BTreeMap<usize, u32>,
-}
-
-/// A batch on its way through the steps. Source records go by their index in it.
-struct Run<'b> {
-    batch: &'b [Record],
-    /// Source records from here on are not done in this batch.
-    cut: usize,
-    /// Source records that a step failed on, before the cut, and that do not halt the batch.
-    failed: BTreeMap<usize, (usize, Failure)>,
-    /// The record at the cut that halts it, and the step that failed.
-    halt: Option<(usize, usize, Failure)>,
-    outputs: Vec<Placed>,
-}
-
-/// Records between two steps, with the source record that each was made of; never descending.
-#[derive(Default)]
-struct Stream {
-    records: Vec<Record>,
-    sources: Vec<usize>,
-}
-
-impl Stream {
-    fn push(&mut self, source: usize, record: Record) {
-        self.records.push(record);
-        self.sources.push(source);
-    }
+    retries: Retries,
 }
 
 impl Chain {
@@ -78,11 +46,11 @@ impl Chain {
         output: Option<TopicName>,
         dead_letter: Option<TopicName>,
     ) -> Self {
-        Self { origin, steps, output, dead_letter, retries: None }
+        Self { origin, steps, output, dead_letter, retries: Retries::default() }
     }
 
-    /// Takes a batch of source records through all steps.
-    pub(super) fn run(&mut self, batch: &[Record]) -> Outcome {
+    /// Takes a batch of source records through all steps, or as many as there is time for.
+    pub(super) fn run(&mut self, batch: &[Record], pace: &Pace<'_>) -> Outcome {
         let mut run = Run {
             batch,
             cut: batch.len(),
@@ -92,13 +60,23 @@ impl Chain {
         };
         let mut stream = Stream { records: batch.to_vec(), sources: (0..batch.len()).collect() };
         for step in 0..self.steps.len() {
-            stream = self.run_step(step, &stream, &mut run);
+            stream = self.run_step(step, &stream, &mut run, pace);
         }
         self.write(stream, &mut run);
         self.finish(run)
     }
 
-    fn run_step(&mut self, index: usize, stream: &Stream, run: &mut Run<'_>) -> Stream {
+    fn run_step(
+        &mut self,
+        index: usize,
+        stream: &Stream,
+        run: &mut Run<'_>,
+        pace: &Pace<'_>,
+    ) -> Stream {
+        let began = (pace.elapsed)();
+        if (pace.stopping)() {
+            run.cut = run.cut.min(1);
+        }
         let mut next = Stream::default();
         let mut made = Made::default();
         let mut at = 0;
@@ -124,13 +102,16 @@ impl Chain {
                     self.fail(index, source, failure, run);
                 }
                 at += 1;
+                // A plugin that only fails would take its time for every record.
+                if pace.is_up(began) {
+                    run.cut_before(stream.sources.get(at).copied());
+                }
             } else if !progress {
                 let message = "the plugin host returned nothing".to_owned();
                 self.fail(index, source, Failure { reason: FailureReason::Contract, message }, run);
-            } else if let Some(&source) = stream.sources.get(at).filter(|_| at < end) {
-                // Handed back early. The rest waits for the next batch, but the first source
-                // record, so that there is progress.
-                run.cut = run.cut.min(source.max(1));
+            } else if at < end {
+                // Handed back early.
+                run.cut_before(stream.sources.get(at).copied());
             }
         }
         next
@@ -199,11 +180,13 @@ impl Chain {
         if source >= run.cut || run.failed.contains_key(&source) {
             return;
         }
+        let reason = failure.reason;
         match self.steps.get(index).map_or(OnError::Stop, |step| step.on_error) {
-            OnError::Skip | OnError::DeadLetter => {
+            // What is no fault of the record is not for its policy.
+            OnError::Skip | OnError::DeadLetter if reason != FailureReason::Unavailable => {
                 run.failed.insert(source, (index, failure));
             }
-            OnError::Stop | OnError::Retry(_) => {
+            _ => {
                 run.cut = source;
                 run.halt = Some((source, index, failure));
             }
@@ -282,16 +265,13 @@ impl Chain {
     }
 
     fn halt(&mut self, index: usize, record: FailedRecord) -> Halt {
+        if record.failure.reason == FailureReason::Unavailable {
+            return Halt::Unavailable(record);
+        }
         let Some(OnError::Retry(retry)) = self.steps.get(index).map(|step| step.on_error) else {
             return Halt::Stop(record);
         };
-        let retries = self
-            .retries
-            .take()
-            .filter(|retries| retries.offset == record.offset)
-            .unwrap_or(Retries { offset: record.offset, attempts: BTreeMap::new() });
-        let retries = self.retries.insert(retries);
-        let attempts = retries.attempts.entry(index).or_default();
+        let attempts = self.retries.attempts(record.offset, index);
         if *attempts >= retry.attempts {
             return Halt::Stop(record);
         }
@@ -302,6 +282,8 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use super::*;
@@ -393,8 +375,10 @@ mod tests {
     #[test]
     fn records_pass_all_steps_in_order() {
         let mut chain = chain(&[OnError::Stop, OnError::Stop], 100);
-        let outcome =
-            chain.run(&records(&["x to:b 0", "twice x 1", "drop", "x drop", "to:a,b 4", "x x 5"]));
+        let outcome = chain.run(
+            &records(&["x to:b 0", "twice x 1", "drop", "x drop", "to:a,b 4", "x x 5"]),
+            &Pace::FREE,
+        );
         assert_eq!(
             written(&outcome),
             ["b=to:b 0", "out=1", "out=1", "a=to:a,b 4", "b=to:a,b 4", "out=5"]
@@ -407,7 +391,8 @@ mod tests {
     fn a_stop_keeps_what_is_before_and_nothing_behind() {
         let mut chain = chain(&[OnError::Stop, OnError::Stop], 100);
         // The second step fails on an earlier record than the first one did.
-        let outcome = chain.run(&records(&["x x 0", "x fail:here", "x x 2", "fail:there"]));
+        let outcome =
+            chain.run(&records(&["x x 0", "x fail:here", "x x 2", "fail:there"]), &Pace::FREE);
         assert_eq!(written(&outcome), ["out=0"]);
         assert_eq!(outcome.done, 1);
         let Some(Halt::Stop(record)) = outcome.halt else { panic!("{:?}", outcome.halt) };
@@ -417,7 +402,8 @@ mod tests {
     #[test]
     fn a_failed_record_goes_through_as_a_whole_or_not_at_all() {
         let mut chain = chain(&[OnError::Stop, OnError::Skip], 100);
-        let outcome = chain.run(&records(&["fork:fail:b x a", "fork:x_b fail:a", "x x 2"]));
+        let outcome =
+            chain.run(&records(&["fork:fail:b x a", "fork:x_b fail:a", "x x 2"]), &Pace::FREE);
         assert_eq!(written(&outcome), ["out=2"]);
         let counts = Counts { input: 3, output: 1, skipped: 2, ..Counts::default() };
         assert_eq!(outcome.counts, counts);
@@ -434,7 +420,7 @@ mod tests {
             Header { key: Bytes::from_static(b"h"), value: None },
             Header { key: Bytes::from_static(b"h"), value: Some(Bytes::new()) },
         ];
-        let outcome = chain.run(&batch);
+        let outcome = chain.run(&batch, &Pace::FREE);
         assert_eq!(written(&outcome), ["bad=x fail:why", "out=1"]);
         let counts = Counts { input: 2, output: 1, dead_lettered: 1, ..Counts::default() };
         assert_eq!(outcome.counts, counts);
@@ -469,7 +455,7 @@ mod tests {
         let mut waits = Vec::new();
         let mut from = 0;
         let last = loop {
-            let outcome = chain.run(&batch[from..]);
+            let outcome = chain.run(&batch[from..], &Pace::FREE);
             from += outcome.done;
             match outcome.halt {
                 Some(Halt::Retry(_, wait)) => waits.push(wait.as_millis()),
@@ -479,14 +465,14 @@ mod tests {
         assert_eq!((from, waits), (1, vec![10, 20]));
         assert!(matches!(last, Some(Halt::Stop(FailedRecord { offset: 101, .. }))));
         // Another record has attempts of its own.
-        let outcome = chain.run(&records(&["fail:other"]));
+        let outcome = chain.run(&records(&["fail:other"]), &Pace::FREE);
         assert!(matches!(outcome.halt, Some(Halt::Retry(..))));
     }
 
     #[test]
     fn a_name_that_is_no_output_is_a_failure() {
         let mut chain = chain(&[OnError::Skip], 100);
-        let outcome = chain.run(&records(&["to:a,c"]));
+        let outcome = chain.run(&records(&["to:a,c"]), &Pace::FREE);
         assert!(outcome.outputs.is_empty());
         let failure = &outcome.failed[0].failure;
         assert_eq!(failure.reason, FailureReason::Contract);
@@ -505,7 +491,7 @@ mod tests {
         });
         batch[0].value = Some(noise.into());
         batch[1].value = Some(vec![0; 2 * BATCH_BYTES].into());
-        let outcome = chain.run(&batch);
+        let outcome = chain.run(&batch, &Pace::FREE);
         let offsets: Vec<i64> = outcome.outputs.iter().map(|(_, record)| record.offset).collect();
         assert_eq!(offsets, [101, 102]);
         assert!(matches!(outcome.failed[0].failure.reason, FailureReason::Limit(_)));
@@ -517,14 +503,48 @@ mod tests {
         let mut batch = records(&["x 0", "fail:it"]);
         let header = Header { key: Bytes::new(), value: None };
         batch[1].headers = vec![header; crate::limits::RECORD_HEADERS];
-        let outcome = chain.run(&batch);
+        let outcome = chain.run(&batch, &Pace::FREE);
         assert_eq!((outcome.done, written(&outcome)), (1, vec!["out=0".to_owned()]));
         assert!(matches!(outcome.halt, Some(Halt::Stop(_))));
     }
 
     #[test]
+    fn a_batch_of_failures_ends_when_its_time_is_up() {
+        let ticks = std::cell::Cell::new(0);
+        let elapsed = || Duration::from_millis(ticks.replace(ticks.get() + 400));
+        let values = ["fail:it"; 9];
+        let slow = Pace { elapsed: &elapsed, stopping: &|| false };
+        for policy in [OnError::Skip, OnError::DeadLetter] {
+            let outcome = chain(&[policy], 100).run(&records(&values), &slow);
+            assert_eq!((outcome.done, outcome.failed.len(), outcome.halt), (3, 3, None));
+        }
+        let stopping = Pace { elapsed: &|| Duration::ZERO, stopping: &|| true };
+        let outcome = chain(&[OnError::Skip], 100).run(&records(&values), &stopping);
+        assert_eq!((outcome.done, outcome.halt), (1, None));
+    }
+
+    #[test]
+    fn a_plugin_that_cannot_be_had_costs_no_record() {
+        let retry = OnError::Retry(Retry { attempts: 1, backoff_ms: 1 });
+        for policy in [OnError::Stop, OnError::Skip, OnError::DeadLetter, retry] {
+            let mut chain = chain(&[policy], 100);
+            chain.steps[0].process = Box::new(|_| Processed {
+                verdicts: vec![Verdict::Keep],
+                failure: Some(Failure { reason: FailureReason::Unavailable, ..failure("full") }),
+            });
+            let outcome = chain.run(&records(&["a", "b", "c"]), &Pace::FREE);
+            assert_eq!((outcome.done, written(&outcome)), (1, vec!["out=a".to_owned()]));
+            assert!(outcome.failed.is_empty());
+            let Some(Halt::Unavailable(record)) = outcome.halt else {
+                panic!("{:?}", outcome.halt)
+            };
+            assert_eq!(record.offset, 101);
+        }
+    }
+
+    #[test]
     fn a_chain_without_steps_copies() {
-        let outcome = chain(&[], 1).run(&records(&["a", "b"]));
+        let outcome = chain(&[], 1).run(&records(&["a", "b"]), &Pace::FREE);
         assert_eq!(written(&outcome), ["out=a", "out=b"]);
     }
 
@@ -565,13 +585,13 @@ mod tests {
         let (mut all, mut counts, mut at) = (Vec::new(), Counts::default(), 0);
         while at < records.len() {
             let end = (at + size()).min(records.len());
-            let outcome = chain.run(&records[at..end]);
+            let outcome = chain.run(&records[at..end], &Pace::FREE);
             all.extend(written(&outcome));
             counts.add(&outcome.counts);
             at += outcome.done;
             match outcome.halt {
                 Some(Halt::Stop(record)) => return (all, counts, Some(record.offset)),
-                Some(Halt::Retry(..)) => {}
+                Some(Halt::Retry(..) | Halt::Unavailable(_)) => {}
                 None => assert!(outcome.done > 0),
             }
         }

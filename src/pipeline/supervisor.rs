@@ -2,6 +2,7 @@
 //! stops them. They run on a runtime of their own, so that heavy plugins keep no client waiting.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct Supervisor {
     pipelines: Mutex<BTreeMap<PipelineName, Running>>,
     /// Held by the one deployment that is under way.
     deploying: tokio::sync::Mutex<()>,
+    /// Set by a shutdown; from then on nothing starts.
+    stopped: AtomicBool,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -86,6 +89,7 @@ impl Supervisor {
             engine,
             pipelines: Mutex::default(),
             deploying: tokio::sync::Mutex::default(),
+            stopped: AtomicBool::new(false),
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
         })
@@ -127,16 +131,14 @@ impl Supervisor {
     /// All that is wrong with the manifest, before anything is changed.
     pub async fn deploy(&self, bundle: Bundle) -> Result<Deployed, DeployError> {
         let _one = self.deploying.lock().await;
-        let Bundle { manifest, file, components } = bundle;
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(DeployError::Stopped);
+        }
+        let Bundle { manifest, file, components, unreadable } = bundle;
         let plugins = self.load(&manifest, components.clone()).await?;
-        let world = self.world(&plugins);
+        let world = self.world(&plugins, unreadable);
         let (plan, warnings) = check(&file, &manifest, &world).map_err(DeployError::Problems)?;
         let Plan { topics, pipelines } = plan;
-        for topic in &topics {
-            let name = topic.name.clone();
-            let checked = self.broker.check_topic(&new_topic(topic));
-            checked.map_err(|error| DeployError::Topic { name, error })?;
-        }
         let mut deployed = Deployed { topics: Vec::new(), pipelines: Vec::new(), warnings };
         for topic in &topics {
             let name = topic.name.clone();
@@ -163,16 +165,38 @@ impl Supervisor {
         Ok(deployed)
     }
 
+    /// Ends a pipeline after the batch at hand and forgets its deployment; says whether there was
+    /// one. Its topics stay, and its checkpoints: deployed again, it goes on where it ended.
+    ///
+    /// # Errors
+    /// The removal could not be made durable; the pipeline runs as it did.
+    pub async fn remove(&self, name: &PipelineName) -> Result<bool, DeployError> {
+        let _one = self.deploying.lock().await;
+        if !self.pipelines().contains_key(name) {
+            return Ok(false);
+        }
+        self.broker.remove_deployment(name.to_string()).await?;
+        let removed = self.pipelines().remove(name);
+        if let Some(running) = removed {
+            running.stop.send_replace(true);
+            if let Some(task) = running.task {
+                log_panic(task.await);
+            }
+        }
+        Ok(true)
+    }
+
     /// How all pipelines are, by name.
     pub fn status(&self) -> Vec<PipelineStatus> {
         let pipelines = self.pipelines();
         pipelines.iter().map(|(name, running)| self.pipeline_status(name, running)).collect()
     }
 
-    /// Stops all pipelines, each after the batch at hand, and deploys nothing more.
+    /// Stops all pipelines, each after the batch at hand, and deploys nothing more. May be given
+    /// up while it waits: what still runs then ends with the supervisor.
     pub async fn shutdown(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
         let _one = self.deploying.lock().await;
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         let tasks: Vec<JoinHandle<()>> = self
             .pipelines()
             .values_mut()
@@ -184,6 +208,9 @@ impl Supervisor {
         for task in tasks {
             log_panic(task.await);
         }
+        // Not before there is nothing left to wait for: a runtime that is dropped with this future
+        // would panic.
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
@@ -202,7 +229,11 @@ impl Supervisor {
         self.handle.spawn_blocking(load).await.map_err(|_| DeployError::Stopped)
     }
 
-    fn world(&self, plugins: &BTreeMap<String, Result<Plugin, PluginError>>) -> World {
+    fn world(
+        &self,
+        plugins: &BTreeMap<String, Result<Plugin, PluginError>>,
+        unreadable: BTreeMap<String, String>,
+    ) -> World {
         let topics = self.broker.topics().into_iter().map(|topic| {
             let config = topic.config().clone();
             (topic.name().clone(), ExistingTopic { partitions: topic.partitions(), config })
@@ -211,9 +242,12 @@ impl Supervisor {
             let kind = plugin.as_ref().map(|plugin| step_kind(plugin.kind()));
             (path.clone(), kind.map_err(ToString::to_string))
         });
+        let unreadable = unreadable
+            .into_iter()
+            .map(|(path, reason)| (path, Err(format!("it cannot be read: {reason}"))));
         World {
             topics: topics.collect(),
-            components: components.collect(),
+            components: unreadable.chain(components).collect(),
             deployed: self.pipelines().values().map(|running| running.plan.flow()).collect(),
         }
     }
@@ -308,8 +342,7 @@ impl Supervisor {
     }
 
     fn start(&self, job: Job) -> Result<(), DeployError> {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        if runtime.is_none() {
+        if self.stopped.load(Ordering::SeqCst) {
             return Err(DeployError::Stopped);
         }
         let (stop, stopped) = watch::channel(false);

@@ -181,9 +181,7 @@ impl Instance {
             Ok(guest) => Ok(Live { store, guest }),
             Err(error) => {
                 let hit = store.data_mut().limiter.take_hit();
-                let mut failure = self
-                    .broken(&error, hit)
-                    .unwrap_or_else(|| Failure::new(FailureReason::Trap, format!("{error:#}")));
+                let mut failure = self.broken(&error, hit).unwrap_or_else(|| unavailable(&error));
                 failure.message.insert_str(0, "no instance of the plugin could be made: ");
                 Err(failure)
             }
@@ -200,10 +198,6 @@ impl Instance {
         }
         if let Some(hit) = hit {
             return Some(over(hit));
-        }
-        if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-            let allowed = PLUGIN_INSTANCES as usize;
-            return Some(over(LimitHit::new(LimitKind::Instances, allowed + 1, allowed)));
         }
         if is_lift_limit(error) {
             let asked = limits.lift_bytes(RECORD_SIZE);
@@ -226,6 +220,16 @@ impl fmt::Debug for Instance {
 
 fn over(hit: LimitHit) -> Failure {
     Failure::new(FailureReason::Limit(hit), format!("the plugin hit a limit: {hit}"))
+}
+
+/// What is neither the component's doing nor the record's: the pool is full, or the system gives no
+/// more memory.
+fn unavailable(error: &wasmtime::Error) -> Failure {
+    let message = match error.downcast_ref::<PoolConcurrencyLimitError>() {
+        Some(_) => format!("the broker's {PLUGIN_INSTANCES} plugin instances are all in use"),
+        None => format!("{error:#}"),
+    };
+    Failure::new(FailureReason::Unavailable, message)
 }
 
 /// Whether the guest handed over more than `lift_bytes`. wasmtime keeps the type of this error to
@@ -482,9 +486,13 @@ mod tests {
         for instance in others {
             assert_eq!(one(instance, "x"), Ok(Verdict::Keep));
         }
-        let allowed = PLUGIN_INSTANCES as usize;
-        let expected = LimitHit::new(LimitKind::Instances, allowed + 1, allowed);
-        assert_eq!(hit(&one(last, "x").unwrap_err()), expected);
+        let failure = one(last, "x").unwrap_err();
+        assert_eq!(failure.reason, FailureReason::Unavailable);
+        assert_eq!(
+            failure.message,
+            "no instance of the plugin could be made: \
+             the broker's 1000 plugin instances are all in use"
+        );
         instances.remove(0);
         assert_eq!(one(instances.last_mut().unwrap(), "x"), Ok(Verdict::Keep));
     }

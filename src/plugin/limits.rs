@@ -72,8 +72,6 @@ pub enum LimitKind {
     OutputBytes,
     /// Headers of one output record.
     OutputHeaders,
-    /// Plugin instances in the broker.
-    Instances,
 }
 
 /// A limit that was hit.
@@ -101,7 +99,6 @@ impl fmt::Display for LimitHit {
             LimitKind::OutputRecords => "outputs of one record",
             LimitKind::OutputBytes => "bytes of output of one record",
             LimitKind::OutputHeaders => "headers on one output record",
-            LimitKind::Instances => "plugin instances in this broker",
         };
         write!(f, "{} {what} asked for, {} allowed", self.asked, self.allowed)
     }

@@ -61,6 +61,9 @@ pub enum FailureReason {
     Limit(LimitHit),
     /// The plugin returned what the contract does not allow.
     Contract,
+    /// There is no room for an instance in this broker. The record was not offered and is not at
+    /// fault: it must not be passed over, but offered again later.
+    Unavailable,
 }
 
 impl FailureReason {
@@ -73,6 +76,7 @@ impl FailureReason {
             Self::Timeout => "timeout",
             Self::Limit(_) => "limit",
             Self::Contract => "contract",
+            Self::Unavailable => "unavailable",
         }
     }
 }

@@ -174,10 +174,13 @@ fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), LimitHit> {
     Ok(())
 }
 
+/// What a message takes here, so that one without contents is not free.
 fn message_bytes(message: &MessageResult) -> usize {
     let value = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-    let headers = message.headers.iter().map(|header| header.name.len() + value(&header.value));
-    value(&message.key) + value(&message.value) + headers.sum::<usize>()
+    let header =
+        |header: &HeaderResult| size_of::<Header>() + header.name.len() + value(&header.value);
+    let headers: usize = message.headers.iter().map(header).sum();
+    size_of::<Record>() + value(&message.key) + value(&message.value) + headers
 }
 
 fn lift_header(header: HeaderResult) -> Header {
@@ -194,5 +197,16 @@ mod tests {
         let (verdict, _) = route(names, &Limits::default()).unwrap();
         assert_eq!(verdict, Verdict::Route(["b", "a", "c"].map(str::to_owned).to_vec()));
         assert_eq!(route(Vec::new(), &Limits::default()), Ok((Verdict::Keep, 0)));
+    }
+
+    #[test]
+    fn a_message_without_contents_is_not_free() {
+        let header = || HeaderResult { name: String::new(), value: None };
+        let mut message =
+            MessageResult { key: None, value: None, headers: Vec::new(), timestamp_ms: 0 };
+        assert_eq!(message_bytes(&message), size_of::<Record>());
+        message.headers = vec![header(), header()];
+        let expected = size_of::<Record>() + 2 * size_of::<Header>();
+        assert_eq!(message_bytes(&message), expected);
     }
 }

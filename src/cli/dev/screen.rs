@@ -87,6 +87,14 @@ impl Screen {
         self.line("")
     }
 
+    /// That a pipeline was ended, since the manifest does not name it any more.
+    pub(super) fn removed(&mut self, pipeline: &str) -> anyhow::Result<()> {
+        if self.out.is_json() {
+            return self.event(json!({ "event": "removed", "pipeline": pipeline }));
+        }
+        self.line(format!("{}  {pipeline}", bold("removed")))
+    }
+
     /// Why an edit was not deployed.
     pub(super) fn refused(&mut self, view: &ErrorView) -> anyhow::Result<()> {
         if self.out.is_json() {

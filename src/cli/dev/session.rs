@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::http::{DeploymentDone, ErrorView, PipelineView, ProblemView};
 use crate::pipeline::{Bundle, DeployError, Supervisor};
 use crate::server::{Server, termination};
+use crate::types::PipelineName;
 
 /// How often it is looked whether everything is through.
 const LOOK_THROUGH: Duration = Duration::from_millis(25);
@@ -45,6 +46,8 @@ struct Work {
     watch: Option<Watch>,
     /// What was loaded last, deployed or not.
     bundle: Option<Bundle>,
+    /// The pipelines of the manifest that was deployed last.
+    named: Vec<PipelineName>,
     /// Pipelines of which it was said that they are in a state.
     told: Vec<(String, String)>,
 }
@@ -65,6 +68,7 @@ impl Session {
             tail: Tail::new(server.broker().clone()),
             watch: if self.once { None } else { Some(self.watch()?) },
             bundle: None,
+            named: Vec::new(),
             told: Vec::new(),
             session: self,
         };
@@ -171,14 +175,38 @@ impl Work {
         self.screen.busy("compiling the plugins".to_owned());
         let deployed = self.supervisor.deploy(bundle).await;
         self.screen.idle();
-        let done = match deployed {
-            Ok(deployed) => DeploymentDone::from(deployed),
+        let deployed = match deployed {
+            Ok(deployed) => deployed,
             Err(error) => return Ok(Err(error)),
         };
+        let named = deployed.pipelines.iter().map(|(name, _)| name.clone()).collect();
+        let done = DeploymentDone::from(deployed);
         self.told.clear();
+        if let Err(error) = self.remove_unnamed(named).await? {
+            return Ok(Err(error));
+        }
         let views = pipelines(&self.supervisor);
         self.tail.follow(outputs(&views));
         self.screen.deployed(&done, &views, again)?;
+        Ok(Ok(()))
+    }
+
+    /// Ends the pipelines that the manifest named before and does not name now.
+    async fn remove_unnamed(
+        &mut self,
+        named: Vec<PipelineName>,
+    ) -> anyhow::Result<Result<(), DeployError>> {
+        let before = std::mem::replace(&mut self.named, named);
+        for name in before {
+            if self.named.contains(&name) {
+                continue;
+            }
+            match self.supervisor.remove(&name).await {
+                Ok(true) => self.screen.removed(name.as_str())?,
+                Ok(false) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
         Ok(Ok(()))
     }
 

@@ -8,7 +8,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::pipeline::Bundle;
+use crate::pipeline::{Bundle, component_paths};
 
 /// Editors and compilers write a file in several steps.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -47,8 +47,7 @@ impl Watch {
     /// Watches where these components are or will be as well.
     pub(super) fn follow(&mut self, bundle: &Bundle) {
         let base = folder_of(&self.manifest);
-        let named = component_paths(&bundle.manifest);
-        let all = bundle.components.keys().map(String::as_str).chain(named);
+        let all = component_paths(&bundle.manifest).into_iter();
         self.components = all.map(|component| base.join(component)).collect();
         self.renew();
     }
@@ -92,17 +91,6 @@ impl Watch {
     }
 }
 
-/// What is given as a component anywhere in a manifest, which may have mistakes. It is no reading
-/// of TOML: a path too many costs a watch.
-fn component_paths(manifest: &str) -> impl Iterator<Item = &str> {
-    manifest.split("component").skip(1).filter_map(|rest| {
-        let value = rest.trim_start_matches(['"', '\'']).trim_start().strip_prefix('=')?;
-        let value = value.trim_start();
-        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-        value.strip_prefix(quote)?.split([quote, '\n']).next()
-    })
-}
-
 /// The folder of a file, or the nearest above that is there.
 fn nearest_folder(file: &Path) -> PathBuf {
     let folder = folder_of(file);
@@ -125,13 +113,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn components_are_found_in_any_spelling() {
-        let manifest = "[plugin.a]\ncomponent = \"x/a.wasm\"\n[plugin]\n\
-            b = { \"component\"='b.wasm' }\n# a component\ncomponent = 3\n";
-        assert_eq!(component_paths(manifest).collect::<Vec<_>>(), ["x/a.wasm", "b.wasm"]);
-    }
-
     #[tokio::test]
     async fn a_component_is_noticed_when_it_comes_with_its_folders() {
         const LONG: Duration = Duration::from_secs(30);
@@ -141,7 +122,9 @@ mod tests {
         std::fs::write(&manifest, text).unwrap();
         let mut watch = Watch::new(&manifest).unwrap();
         let components = BTreeMap::new();
-        watch.follow(&Bundle { manifest: text.to_owned(), file: String::new(), components });
+        let unreadable = BTreeMap::new();
+        let manifest = text.to_owned();
+        watch.follow(&Bundle { manifest, file: String::new(), components, unreadable });
         for folders in ["x", "x/y"] {
             std::fs::create_dir(folder.path().join(folders)).unwrap();
             timeout(LONG, watch.changed()).await.unwrap();
