@@ -7,6 +7,10 @@ use bytes::Bytes;
 use super::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use super::configs::{DescribeConfigsRequest, DescribeConfigsResponse};
 use super::fetch::{FetchRequest, FetchResponse};
+use super::group_admin::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    ListGroupsRequest, ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+};
 use super::groups::{
     FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
@@ -151,6 +155,8 @@ apis! {
     Heartbeat = 12, 0..=4, flexible 4.., HeartbeatRequest => HeartbeatResponse;
     LeaveGroup = 13, 0..=5, flexible 4.., LeaveGroupRequest => LeaveGroupResponse;
     SyncGroup = 14, 0..=5, flexible 4.., SyncGroupRequest => SyncGroupResponse;
+    DescribeGroups = 15, 0..=6, flexible 5.., DescribeGroupsRequest => DescribeGroupsResponse;
+    ListGroups = 16, 0..=5, flexible 3.., ListGroupsRequest => ListGroupsResponse;
     ApiVersions = 18, 0..=4, flexible 3.., ApiVersionsRequest => ApiVersionsResponse;
     CreateTopics = 19, 2..=7, flexible 5.., CreateTopicsRequest => CreateTopicsResponse;
     DeleteTopics = 20, 1..=6, flexible 4.., DeleteTopicsRequest => DeleteTopicsResponse;
@@ -158,6 +164,9 @@ apis! {
     OffsetForLeaderEpoch = 23, 2..=4, flexible 4..,
         OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse;
     DescribeConfigs = 32, 1..=4, flexible 4.., DescribeConfigsRequest => DescribeConfigsResponse;
+    DeleteGroups = 42, 0..=2, flexible 2.., DeleteGroupsRequest => DeleteGroupsResponse;
+    // Has no flexible version.
+    OffsetDelete = 47, 0..=0, flexible 32_767.., OffsetDeleteRequest => OffsetDeleteResponse;
 }
 
 impl ApiKey {

@@ -8,8 +8,8 @@ use super::header::{RequestHeader, encode_response};
 use super::service::Context;
 use super::writer::Segments;
 use super::{
-    api_versions, configs, fetch, groups, leader_epochs, list_offsets, metadata, offsets, produce,
-    producers, topics,
+    api_versions, configs, fetch, group_admin, groups, leader_epochs, list_offsets, metadata,
+    offsets, produce, producers, topics,
 };
 
 /// A request that was taken up.
@@ -53,12 +53,16 @@ pub(super) async fn dispatch(
         ApiKey::Heartbeat => exchange.answer(groups::heartbeat).await,
         ApiKey::LeaveGroup => exchange.answer(groups::leave).await,
         ApiKey::SyncGroup => exchange.answer(groups::sync).await,
+        ApiKey::DescribeGroups => exchange.answer(group_admin::describe).await,
+        ApiKey::ListGroups => exchange.answer(group_admin::list).await,
         ApiKey::ApiVersions => exchange.answer(api_versions::answer).await,
         ApiKey::CreateTopics => exchange.answer(topics::create).await,
         ApiKey::DeleteTopics => exchange.answer(topics::delete).await,
         ApiKey::InitProducerId => exchange.answer(producers::init).await,
         ApiKey::OffsetForLeaderEpoch => exchange.answer(leader_epochs::answer).await,
         ApiKey::DescribeConfigs => exchange.answer(configs::describe).await,
+        ApiKey::DeleteGroups => exchange.answer(group_admin::delete).await,
+        ApiKey::OffsetDelete => exchange.answer(group_admin::delete_offsets).await,
     };
     response.map(Call::Done)
 }
