@@ -13,6 +13,7 @@ mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod group_admin;
 mod groups;
 mod header;
 mod leader_epochs;

@@ -152,8 +152,7 @@ impl Log {
             return Ok(());
         }
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        let (Some(open), Some(first_sequence)) =
-            (active.open.take(), written.first_sequence)
+        let (Some(open), Some(first_sequence)) = (active.open.take(), written.first_sequence)
         else {
             return Err(StorageError::Failed);
         };
