@@ -4,6 +4,7 @@
 //! An API family is a file: its messages, then what answers them. The table of the APIs is in
 //! `api`, the one dispatch in `dispatch`, the one map from our errors to Kafka's codes in `errors`.
 
+mod admission;
 mod api;
 mod api_versions;
 mod configs;
@@ -11,6 +12,7 @@ mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod frames;
 mod groups;
 mod header;
 mod leader_epochs;
@@ -27,4 +29,4 @@ mod topics;
 mod wire;
 mod writer;
 
-pub use self::service::{Options, Service};
+pub use self::service::{Bounds, Options, Service};
