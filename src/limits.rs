@@ -94,6 +94,9 @@ pub const FETCH_WAIT_MS: u64 = 300_000;
 pub const TOPICS: usize = 10_000;
 /// Partitions of one topic.
 pub const PARTITIONS: i32 = 1_000;
+/// Partitions that one answer to DescribeTopicPartitions lists; Kafka's
+/// `max.request.partition.size.limit`.
+pub const DESCRIBED_PARTITIONS: i32 = 2_000;
 /// Partitions of a topic that a client makes by producing to it; Kafka's `num.partitions`.
 pub const DEFAULT_PARTITIONS: i32 = 1;
 /// How long a topic keeps records without a word of its own, hours; Kafka's

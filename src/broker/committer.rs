@@ -13,16 +13,17 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Shared;
+use super::alteration::Alteration;
 use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChange};
 use super::producers::{Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
-use super::topics::{NewTopic, Partition, Topic, TopicError};
+use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
 use crate::storage::{
     ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
     Store, TopicRow,
 };
-use crate::types::{Offset, TopicId, TopicPartition};
+use crate::types::{Offset, PartitionIndex, TopicId, TopicPartition};
 
 /// What the committer is asked for, in the order of the queue.
 pub(super) enum Request {
@@ -386,6 +387,42 @@ impl Committer {
         Ok(topic)
     }
 
+    /// The topic of that name, made if there is none.
+    pub fn topic_or_create(&mut self, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
+        let existing = self.shared.topics().by_name(new.name.as_str()).cloned();
+        existing.map_or_else(|| self.create_topic(new), Ok)
+    }
+
+    /// Changes a topic's settings. Durable and visible when it returns.
+    pub fn alter_topic(
+        &mut self,
+        id: TopicId,
+        alteration: &Alteration,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let row = self.shared.topics().altered(id, alteration)?;
+        self.update_topic(row)
+    }
+
+    /// Gives a topic more partitions. Durable and visible when it returns.
+    pub fn create_partitions(
+        &mut self,
+        id: TopicId,
+        total: PartitionIndex,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let row = self.shared.topics().grown(id, total)?;
+        self.update_topic(row)
+    }
+
+    fn update_topic(&mut self, row: TopicRow) -> Result<Arc<Topic>, TopicError> {
+        let before = self.shared.topics().by_id(row.id).cloned();
+        let before = before.ok_or(TopicError::Unknown(row.id))?;
+        let had = before.partitions();
+        self.admin(|store| store.update_topic(&row, had)).map_err(TopicError::Storage)?;
+        let topic = Arc::new(before.changed(row));
+        self.shared.topics_mut().insert(Arc::clone(&topic));
+        Ok(topic)
+    }
+
     /// Removes a topic with all that belongs to it. Durable and visible when it returns.
     pub fn delete_topic(&mut self, id: TopicId) -> Result<(), TopicError> {
         let Some(topic) = self.shared.topics().by_id(id).cloned() else {
@@ -420,6 +457,6 @@ fn log_start_offset(topic: &Topic, partition: TopicPartition) -> Offset {
 fn end_offset(group: &GroupBuilder, topic: &Topic, partition: TopicPartition) -> Offset {
     match group.chunks.get(&partition) {
         Some((_, chunks)) => chunks.next_offset(),
-        None => topic.partition(partition.partition).map_or(0, Partition::high_watermark),
+        None => topic.partition(partition.partition).map_or(0, |p| p.high_watermark()),
     }
 }

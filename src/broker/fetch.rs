@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::select_all;
 use tokio::sync::watch;
 
-use super::topics::{Partition, Progress, Topic};
+use super::topics::{Progress, Topic};
 use super::{Broker, Shared};
 use crate::limits::{FETCH_BYTES, FETCH_REST_BYTES, FETCH_WAIT_MS};
 use crate::record::{BatchError, Record, split_batches};
@@ -288,6 +288,6 @@ impl Broker {
 
     fn watch(&self, partition: TopicPartition) -> Option<watch::Receiver<Progress>> {
         let topic = self.shared.partition(partition)?;
-        topic.partition(partition.partition).map(Partition::watch)
+        topic.partition(partition.partition).map(|partition| partition.watch())
     }
 }

@@ -4,6 +4,7 @@
 //! What is durable when: a call that changes something returns when the change has survived an
 //! fsync. What is visible when: right after that, to everybody at once; never before.
 
+mod alteration;
 mod commit;
 mod committer;
 mod coordinator;
@@ -12,6 +13,7 @@ mod group;
 mod producers;
 mod settings;
 mod tail;
+mod topic_config;
 mod topics;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+pub use self::alteration::{Alteration, SettingChange};
 pub use self::commit::{
     Append, Appended, Commit, CommitError, Committed, OffsetChange, PendingCommit, StateChange,
 };
@@ -34,16 +37,17 @@ pub use self::group::{
     JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
 };
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
+pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
 pub use self::topics::{NewTopic, Partition, Topic, TopicError};
 use crate::clock::Clock;
 use crate::limits::{COMMIT_QUEUE, COMMIT_QUEUE_BYTES};
 pub use crate::storage::{
-    CommittedOffset, DiskFiles, Files, LEADER_EPOCH, Recovered, StateKey, StorageError,
+    CommittedOffset, DiskFiles, Files, LEADER_EPOCH, Place, Recovered, StateKey, StorageError,
     StoreOptions,
 };
 use crate::storage::{OffsetKey, Store, StoreReader};
-use crate::types::{Offset, OffsetOwner, ProducerId, TopicId, TopicPartition};
+use crate::types::{Offset, OffsetOwner, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
 /// Producer ids reserved on disk at a time.
 const PRODUCER_ID_BLOCK: u64 = 1_000;
@@ -197,6 +201,50 @@ impl Broker {
             .unwrap_or(Err(TopicError::Stopped))
     }
 
+    /// The topic of that name, made if there is none; whoever else makes it at the same time.
+    /// Durable when it returns.
+    pub async fn topic_or_create(&self, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
+        if let Some(topic) = self.topic(new.name.as_str()) {
+            return Ok(topic);
+        }
+        self.admin(|committer| committer.topic_or_create(new))
+            .await
+            .unwrap_or(Err(TopicError::Stopped))
+    }
+
+    /// Says whether a topic's settings could be changed, and changes nothing.
+    pub fn check_alteration(&self, id: TopicId, alteration: &Alteration) -> Result<(), TopicError> {
+        self.shared.topics().altered(id, alteration).map(drop)
+    }
+
+    /// Changes a topic's settings, whole or not at all. Durable when it returns; from then on
+    /// [`Broker::topic`] gives the topic with its new settings.
+    pub async fn alter_topic(
+        &self,
+        id: TopicId,
+        alteration: Alteration,
+    ) -> Result<Arc<Topic>, TopicError> {
+        self.admin(move |committer| committer.alter_topic(id, &alteration))
+            .await
+            .unwrap_or(Err(TopicError::Stopped))
+    }
+
+    /// Says whether a topic could have so many partitions, and makes none.
+    pub fn check_partitions(&self, id: TopicId, total: PartitionIndex) -> Result<(), TopicError> {
+        self.shared.topics().grown(id, total).map(drop)
+    }
+
+    /// Gives a topic more partitions; `total` is what it has then. Durable when it returns.
+    pub async fn create_partitions(
+        &self,
+        id: TopicId,
+        total: PartitionIndex,
+    ) -> Result<Arc<Topic>, TopicError> {
+        self.admin(move |committer| committer.create_partitions(id, total))
+            .await
+            .unwrap_or(Err(TopicError::Stopped))
+    }
+
     /// Removes a topic, its records, offsets and state. Durable when it returns.
     pub async fn delete_topic(&self, id: TopicId) -> Result<(), TopicError> {
         self.admin(move |committer| committer.delete_topic(id))
@@ -222,6 +270,16 @@ impl Broker {
     /// The committed offsets of a group, or the checkpoints of a pipeline.
     pub fn committed(&self, owner: &OffsetOwner) -> BTreeMap<TopicPartition, CommittedOffset> {
         self.shared.offsets().get(owner).cloned().unwrap_or_default()
+    }
+
+    /// Bytes of a partition's record batches.
+    pub fn partition_bytes(&self, partition: TopicPartition) -> u64 {
+        self.shared.store.bytes(partition)
+    }
+
+    /// Where the broker keeps its data.
+    pub async fn place(&self) -> Place {
+        self.blocking(|shared| shared.store.place()).await
     }
 
     /// A piece of pipeline state.

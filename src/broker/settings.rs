@@ -90,6 +90,12 @@ pub enum SettingError {
         /// What was given.
         name: String,
     },
+    /// A setting with one value, to which nothing can be added.
+    #[error("topic setting {name} is not a list")]
+    NoList {
+        /// The setting.
+        name: String,
+    },
     /// A value that the setting does not take.
     #[error("invalid value {value:?} for topic setting {name}: expected {expected}")]
     Value {
@@ -107,11 +113,20 @@ pub(super) fn check_settings(config: &BTreeMap<String, String>) -> Result<(), Se
     config.iter().try_for_each(|(name, value)| check_setting(name, value))
 }
 
+/// The setting of this name.
+pub(super) fn find_setting(name: &str) -> Result<&'static Setting, SettingError> {
+    let found = TOPIC_SETTINGS.iter().find(|setting| setting.name == name);
+    found.ok_or_else(|| SettingError::Unknown { name: name.to_owned() })
+}
+
+/// The default of a setting that there is.
+pub(super) fn default_of(name: &str) -> &'static str {
+    find_setting(name).map_or("", |setting| setting.default)
+}
+
 /// Says whether there is such a setting and it takes the value.
 pub fn check_setting(name: &str, value: &str) -> Result<(), SettingError> {
-    let Some(setting) = TOPIC_SETTINGS.iter().find(|setting| setting.name == name) else {
-        return Err(SettingError::Unknown { name: name.to_owned() });
-    };
+    let setting = find_setting(name)?;
     let value = value.trim();
     let (good, expected) = match setting.kind {
         Boolean => (matches!(value, "true" | "false"), "true or false".to_owned()),

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::topics::Topic;
+use super::topics::{Partition, Topic};
 use crate::limits::TAIL_BYTES;
 use crate::record::batches_from;
 use crate::storage::Chunk;
-use crate::types::{Offset, PartitionIndex};
+use crate::types::Offset;
 
 /// What a chunk costs beside its bytes: its places in two queues, its allocation.
 const CHUNK_OVERHEAD_BYTES: usize = 256;
@@ -57,7 +57,7 @@ pub(super) struct TailBudget {
     max_bytes: usize,
     bytes: usize,
     /// Chunks in the order in which they came.
-    order: VecDeque<(Arc<Topic>, PartitionIndex)>,
+    order: VecDeque<Arc<Partition>>,
 }
 
 impl TailBudget {
@@ -65,18 +65,16 @@ impl TailBudget {
         Self { max_bytes: TAIL_BYTES, bytes: 0, order: VecDeque::new() }
     }
 
-    pub(super) fn push(&mut self, topic: &Arc<Topic>, chunk: Chunk) {
+    pub(super) fn push(&mut self, topic: &Topic, chunk: Chunk) {
         let partition = chunk.extent.partition.partition;
-        let Some(tail) = topic.partition(partition).map(|partition| &partition.tail) else {
-            return;
-        };
+        let Some(partition) = topic.partition(partition) else { return };
         self.bytes += chunk.bytes.len() + CHUNK_OVERHEAD_BYTES;
-        tail.lock().push_back(chunk);
-        self.order.push_back((Arc::clone(topic), partition));
+        partition.tail.lock().push_back(chunk);
+        self.order.push_back(Arc::clone(partition));
         while self.bytes > self.max_bytes
-            && let Some((topic, partition)) = self.order.pop_front()
+            && let Some(partition) = self.order.pop_front()
         {
-            let oldest = topic.partition(partition).and_then(|p| p.tail.lock().pop_front());
+            let oldest = partition.tail.lock().pop_front();
             self.bytes -= oldest.map_or(0, |chunk| chunk.bytes.len() + CHUNK_OVERHEAD_BYTES);
         }
     }

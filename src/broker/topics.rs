@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::alteration::Alteration;
 use super::settings::{SettingError, check_settings};
 use super::tail::Tail;
+use super::topic_config::TopicConfig;
 use crate::limits::{DEFAULT_PARTITIONS, PARTITIONS, TOPICS};
 use crate::storage::TopicRow;
 use crate::types::{Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
 
-/// A topic.
+/// A topic as it was when it was looked up. A change of its settings or a growth makes a new one,
+/// which shares the partitions; so look it up again for each piece of work.
 #[derive(Debug)]
 pub struct Topic {
     row: TopicRow,
-    partitions: Box<[Partition]>,
+    config: TopicConfig,
+    partitions: Box<[Arc<Partition>]>,
 }
 
 /// A partition of a topic.
@@ -36,13 +40,17 @@ pub(super) struct Progress {
 impl Topic {
     /// `ends` gives the log start offset and the log end offset of a partition.
     pub(super) fn new(row: TopicRow, ends: impl Fn(PartitionIndex) -> (Offset, Offset)) -> Self {
-        let partition = |index| {
-            let (log_start_offset, high_watermark) = ends(index);
-            let progress = Progress { log_start_offset, high_watermark, deleted: false };
-            Partition { progress: watch::Sender::new(progress), tail: Tail::default() }
-        };
+        let partition = |index| Arc::new(Partition::new(ends(index)));
         let partitions = (0..row.partitions).map(partition).collect();
-        Self { row, partitions }
+        Self { config: TopicConfig::new(&row.config), row, partitions }
+    }
+
+    /// The same topic after a change: with its partitions, and empty ones behind them if there
+    /// are to be more.
+    pub(super) fn changed(&self, row: TopicRow) -> Self {
+        let more = (self.partitions()..row.partitions).map(|_| Arc::new(Partition::new((0, 0))));
+        let partitions = self.partitions.iter().cloned().chain(more).collect();
+        Self { config: TopicConfig::new(&row.config), row, partitions }
     }
 
     /// Its name.
@@ -60,9 +68,14 @@ impl Topic {
         self.row.partitions
     }
 
-    /// The settings that differ from the defaults.
-    pub fn config(&self) -> &BTreeMap<String, String> {
+    /// The settings that are set, by Kafka's names.
+    pub fn settings(&self) -> &BTreeMap<String, String> {
         &self.row.config
+    }
+
+    /// What the settings amount to, defaults included.
+    pub fn config(&self) -> &TopicConfig {
+        &self.config
     }
 
     /// When it was made.
@@ -71,7 +84,7 @@ impl Topic {
     }
 
     /// One of its partitions.
-    pub fn partition(&self, index: PartitionIndex) -> Option<&Partition> {
+    pub fn partition(&self, index: PartitionIndex) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(index).ok()?)
     }
 
@@ -88,6 +101,11 @@ impl Topic {
 }
 
 impl Partition {
+    fn new((log_start_offset, high_watermark): (Offset, Offset)) -> Self {
+        let progress = Progress { log_start_offset, high_watermark, deleted: false };
+        Self { progress: watch::Sender::new(progress), tail: Tail::default() }
+    }
+
     /// Offset of the first record that there is.
     pub fn log_start_offset(&self) -> Offset {
         self.progress.borrow().log_start_offset
@@ -118,7 +136,7 @@ pub struct NewTopic {
     pub config: BTreeMap<String, String>,
 }
 
-/// Why a topic was not made or removed.
+/// Why a topic was not made, changed or removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// There is one of that name.
@@ -140,6 +158,14 @@ pub enum TopicError {
     Partitions {
         /// What was asked for.
         partitions: PartitionIndex,
+    },
+    /// A topic that was to grow has as many partitions already, or more.
+    #[error("the topic has {partitions} partitions, which {asked} are not more than")]
+    NotMorePartitions {
+        /// What it has.
+        partitions: PartitionIndex,
+        /// What was asked for.
+        asked: PartitionIndex,
     },
     /// The broker is full.
     #[error("there are {TOPICS} topics already")]
@@ -197,13 +223,123 @@ impl Topics {
             let (name, existing) = (new.name.clone(), existing.clone());
             return Err(TopicError::Collides { name, existing });
         }
-        let partitions = new.partitions.unwrap_or(DEFAULT_PARTITIONS);
-        if !(1..=PARTITIONS).contains(&partitions) {
-            return Err(TopicError::Partitions { partitions });
-        }
+        check_partitions(new.partitions.unwrap_or(DEFAULT_PARTITIONS))?;
         if self.by_name.len() >= TOPICS {
             return Err(TopicError::TooMany);
         }
         Ok(check_settings(&new.config)?)
+    }
+
+    /// The row of a topic as a change of its settings would leave it.
+    pub(super) fn altered(
+        &self,
+        id: TopicId,
+        alteration: &Alteration,
+    ) -> Result<TopicRow, TopicError> {
+        let topic = self.by_id(id).ok_or(TopicError::Unknown(id))?;
+        let config = alteration.apply(topic.settings())?;
+        Ok(TopicRow { config, ..topic.row().clone() })
+    }
+
+    /// The row of a topic with more partitions.
+    pub(super) fn grown(&self, id: TopicId, total: PartitionIndex) -> Result<TopicRow, TopicError> {
+        let topic = self.by_id(id).ok_or(TopicError::Unknown(id))?;
+        let partitions = topic.partitions();
+        if total <= partitions {
+            return Err(TopicError::NotMorePartitions { partitions, asked: total });
+        }
+        check_partitions(total)?;
+        Ok(TopicRow { partitions: total, ..topic.row().clone() })
+    }
+}
+
+fn check_partitions(partitions: PartitionIndex) -> Result<(), TopicError> {
+    if (1..=PARTITIONS).contains(&partitions) {
+        return Ok(());
+    }
+    Err(TopicError::Partitions { partitions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Append, Broker, Commit, Committer, SettingChange, StoreOptions};
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::record::{BatchBuilder, Compression};
+    use crate::storage::MemoryFiles;
+    use crate::types::TopicPartition;
+
+    fn open(files: &MemoryFiles) -> (Broker, Committer) {
+        let clock = Arc::new(ManualClock::new(1));
+        Broker::open_stepped(Arc::new(files.clone()), &StoreOptions::default(), clock).unwrap()
+    }
+
+    fn new(name: &str) -> NewTopic {
+        let name = TopicName::new(name).unwrap();
+        NewTopic { name, partitions: None, config: BTreeMap::new() }
+    }
+
+    fn append(topic: &Topic, partition: PartitionIndex) -> Commit {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.push(1, None, Some(b"value"), &[]).unwrap();
+        let partition = TopicPartition { topic: topic.id(), partition };
+        let append = Append { partition, batch: batch.build().unwrap() };
+        Commit { appends: vec![append], ..Commit::default() }
+    }
+
+    #[test]
+    fn settings_change_for_who_looks_again_and_survive() {
+        let files = MemoryFiles::default();
+        let (broker, mut committer) = open(&files);
+        let old = committer.create_topic(new("t")).unwrap();
+        assert!(committer.commit_group(vec![append(&old, 0)])[0].is_ok());
+        let set = SettingChange::Set("5000".to_owned());
+        let set = Alteration::Change(vec![("retention.ms".to_owned(), set)]);
+        broker.check_alteration(old.id(), &set).unwrap();
+        assert_eq!(broker.topic("t").unwrap().config(), old.config());
+        committer.alter_topic(old.id(), &set).unwrap();
+        let wrong = SettingChange::Set("soon".to_owned());
+        let wrong = Alteration::Change(vec![("retention.ms".to_owned(), wrong)]);
+        assert!(committer.alter_topic(old.id(), &wrong).is_err());
+        let altered = broker.topic("t").unwrap();
+        assert_eq!(altered.config().retention_ms, Some(5_000));
+        assert_eq!(old.config().retention_ms, Some(604_800_000));
+        assert!(committer.commit_group(vec![append(&altered, 0)])[0].is_ok());
+        let ends = |topic: &Topic| topic.partition(0).unwrap().high_watermark();
+        assert_eq!((ends(&old), ends(&altered)), (2, 2));
+        drop((broker, committer));
+        let (broker, _committer) = open(&files);
+        let topic = broker.topic("t").unwrap();
+        assert_eq!(topic.config().retention_ms, Some(5_000));
+        assert_eq!(ends(&topic), 2);
+    }
+
+    #[test]
+    fn a_topic_grows_with_its_records_and_never_shrinks() {
+        let files = MemoryFiles::default();
+        let (broker, mut committer) = open(&files);
+        let old = committer.create_topic(new("t")).unwrap();
+        assert!(committer.commit_group(vec![append(&old, 0)])[0].is_ok());
+        let id = old.id();
+        committer.create_partitions(id, 3).unwrap();
+        let refused = TopicError::NotMorePartitions { partitions: 3, asked: 3 };
+        assert_eq!(committer.create_partitions(id, 3).unwrap_err(), refused);
+        assert_eq!(broker.check_partitions(id, 3), Err(refused));
+        let refused = TopicError::Partitions { partitions: PARTITIONS + 1 };
+        assert_eq!(broker.check_partitions(id, PARTITIONS + 1), Err(refused));
+        let grown = broker.topic("t").unwrap();
+        assert!(committer.commit_group(vec![append(&grown, 2), append(&grown, 0)])[0].is_ok());
+        drop((broker, committer));
+        let (broker, _committer) = open(&files);
+        let topic = broker.topic("t").unwrap();
+        let end = |index| topic.partition(index).unwrap().high_watermark();
+        assert_eq!([0, 1, 2].map(end), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_topic_that_is_there_is_not_made_again() {
+        let (_broker, mut committer) = open(&MemoryFiles::default());
+        let first = committer.topic_or_create(new("t")).unwrap();
+        assert_eq!(committer.topic_or_create(new("t")).unwrap().id(), first.id());
     }
 }

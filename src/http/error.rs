@@ -56,7 +56,9 @@ impl From<TopicError> for ApiError {
         let status = match error {
             TopicError::Exists(_) | TopicError::Collides { .. } => StatusCode::CONFLICT,
             TopicError::Unknown(_) => StatusCode::NOT_FOUND,
-            TopicError::Partitions { .. } | TopicError::Setting(_) => StatusCode::BAD_REQUEST,
+            TopicError::Partitions { .. }
+            | TopicError::NotMorePartitions { .. }
+            | TopicError::Setting(_) => StatusCode::BAD_REQUEST,
             TopicError::TooMany => StatusCode::INSUFFICIENT_STORAGE,
             TopicError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
             TopicError::Stopped => StatusCode::SERVICE_UNAVAILABLE,

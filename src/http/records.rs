@@ -16,7 +16,7 @@ use super::binary::Binary;
 use super::error::{ApiError, not_as_expected};
 use super::produce::{NewRecord, ProduceError, append};
 use super::shapes::{Consumed, HeaderView, Position, Produced, ProducedAt, RecordIn, RecordView};
-use crate::broker::{FetchPartition, FetchRequest, NewTopic, PartitionRead, Topic, TopicError};
+use crate::broker::{FetchPartition, FetchRequest, NewTopic, PartitionRead, Topic};
 use crate::limits::{HTTP_RECORDS, HTTP_RESPONSE_BYTES, HTTP_WAIT_MS};
 use crate::record::{BatchError, Header, Record, split_batches};
 use crate::types::{Offset, PartitionIndex, TopicName, TopicPartition};
@@ -49,12 +49,7 @@ async fn find_or_create(api: &Api, name: &str) -> Result<Arc<Topic>, ApiError> {
     }
     let name = TopicName::new(name).map_err(ApiError::bad_request)?;
     let new = NewTopic { name, partitions: None, config: Default::default() };
-    match broker.create_topic(new).await {
-        Err(TopicError::Exists(name)) => {
-            broker.topic(name.as_str()).ok_or_else(|| ApiError::unknown_topic(name.as_str()))
-        }
-        made => Ok(made?),
-    }
+    Ok(broker.topic_or_create(new).await?)
 }
 
 /// A JSON array of records, or one record a line.

@@ -81,7 +81,7 @@ fn view(topic: &Topic) -> TopicView {
         id: topic.id().to_string(),
         created_ms: topic.created_ms(),
         partitions: partitions.collect(),
-        config: topic.config().clone(),
+        config: topic.settings().clone(),
     }
 }
 

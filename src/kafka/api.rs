@@ -4,8 +4,15 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+use super::alter_configs::incremental::IncrementalAlterConfigsRequest;
+use super::alter_configs::whole::AlterConfigsRequest;
+use super::alter_configs::{AlterConfigsResponse, IncrementalAlterConfigsResponse};
 use super::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use super::configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+use super::cluster::{DescribeClusterRequest, DescribeClusterResponse};
+use super::configs::{
+    DescribeConfigsRequest, DescribeConfigsResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
+};
 use super::fetch::{FetchRequest, FetchResponse};
 use super::groups::{
     FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
@@ -14,14 +21,21 @@ use super::groups::{
 };
 use super::leader_epochs::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use super::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+use super::log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use super::message::Wire;
 use super::metadata::{MetadataRequest, MetadataResponse};
 use super::offsets::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
 };
+use super::partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use super::produce::{ProduceRequest, ProduceResponse};
 use super::producers::{InitProducerIdRequest, InitProducerIdResponse};
+use super::replicas::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ElectLeadersRequest,
+    ElectLeadersResponse, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
 use super::schema::{Schema, Version};
+use super::topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use super::topics::{
     CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
 };
@@ -158,6 +172,22 @@ apis! {
     OffsetForLeaderEpoch = 23, 2..=4, flexible 4..,
         OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse;
     DescribeConfigs = 32, 1..=4, flexible 4.., DescribeConfigsRequest => DescribeConfigsResponse;
+    AlterConfigs = 33, 0..=2, flexible 2.., AlterConfigsRequest => AlterConfigsResponse;
+    DescribeLogDirs = 35, 1..=5, flexible 2.., DescribeLogDirsRequest => DescribeLogDirsResponse;
+    CreatePartitions = 37, 0..=3, flexible 2..,
+        CreatePartitionsRequest => CreatePartitionsResponse;
+    ElectLeaders = 43, 0..=2, flexible 2.., ElectLeadersRequest => ElectLeadersResponse;
+    IncrementalAlterConfigs = 44, 0..=1, flexible 1..,
+        IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse;
+    AlterPartitionReassignments = 45, 0..=1, flexible 0..,
+        AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse;
+    ListPartitionReassignments = 46, 0..=0, flexible 0..,
+        ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
+    DescribeCluster = 60, 0..=2, flexible 0.., DescribeClusterRequest => DescribeClusterResponse;
+    ListConfigResources = 74, 0..=1, flexible 0..,
+        ListConfigResourcesRequest => ListConfigResourcesResponse;
+    DescribeTopicPartitions = 75, 0..=0, flexible 0..,
+        DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse;
 }
 
 impl ApiKey {

@@ -62,8 +62,31 @@ message! {
     }
 }
 
+message! {
+    /// Asks which resources there are to configure; no types are all.
+    pub struct ListConfigResourcesRequest {
+        resource_types: Vec<i8> [1..],
+    }
+
+    /// The resources.
+    pub struct ListConfigResourcesResponse {
+        throttle_time_ms: i32,
+        error_code: ErrorCode,
+        config_resources: Vec<ConfigResource>,
+    }
+
+    /// A resource.
+    pub struct ConfigResource {
+        resource_name: Str,
+        resource_type: i8 [1.., ignorable, default 16],
+    }
+}
+
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 
 /// Where a value comes from, as the protocol numbers it.
 pub(super) fn source(is_set: bool) -> i8 {
@@ -78,6 +101,38 @@ pub(super) fn topic_values(
         Some(value) => (setting.name, value.clone(), true),
         None => (setting.name, setting.default.to_owned(), false),
     })
+}
+
+/// What has a configuration: each topic, and the one broker. Before version 1 the question was for
+/// client metrics, which nobody configures here.
+pub(super) async fn list_resources(
+    caller: Caller<'_>,
+    request: ListConfigResourcesRequest,
+) -> ListConfigResourcesResponse {
+    const KNOWN: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+    let wanted = match caller.version {
+        0 => vec![CLIENT_METRICS],
+        _ if request.resource_types.is_empty() => KNOWN.to_vec(),
+        _ => request.resource_types,
+    };
+    if !wanted.iter().all(|wanted| KNOWN.contains(wanted)) {
+        let error_code = ErrorCode::UnsupportedVersion;
+        return ListConfigResourcesResponse { error_code, ..Default::default() };
+    }
+    let mut config_resources = Vec::new();
+    if wanted.contains(&TOPIC) {
+        config_resources.extend(caller.context.broker.topics().iter().map(|topic| {
+            let resource_name = Str::from(topic.name().as_str());
+            ConfigResource { resource_name, resource_type: TOPIC }
+        }));
+    }
+    for resource_type in [BROKER, BROKER_LOGGER] {
+        if wanted.contains(&resource_type) {
+            let resource_name = Str::from(NODE_ID.to_string());
+            config_resources.push(ConfigResource { resource_name, resource_type });
+        }
+    }
+    ListConfigResourcesResponse { config_resources, ..Default::default() }
 }
 
 pub(super) async fn describe(
@@ -135,7 +190,7 @@ fn describe_topic(context: &Context, name: &str, synonyms: bool) -> Described {
             ..Default::default()
         }
     };
-    Ok(TOPIC_SETTINGS.iter().zip(topic_values(topic.config())).map(describe).collect())
+    Ok(TOPIC_SETTINGS.iter().zip(topic_values(topic.settings())).map(describe).collect())
 }
 
 fn config_type(kind: SettingKind) -> i8 {

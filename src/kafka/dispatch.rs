@@ -8,8 +8,9 @@ use super::header::{RequestHeader, encode_response};
 use super::service::Context;
 use super::writer::Segments;
 use super::{
-    api_versions, configs, fetch, groups, leader_epochs, list_offsets, metadata, offsets, produce,
-    producers, topics,
+    alter_configs, api_versions, cluster, configs, fetch, groups, leader_epochs, list_offsets,
+    log_dirs, metadata, offsets, partitions, produce, producers, replicas, topic_partitions,
+    topics,
 };
 
 /// A request that was taken up.
@@ -59,6 +60,16 @@ pub(super) async fn dispatch(
         ApiKey::InitProducerId => exchange.answer(producers::init).await,
         ApiKey::OffsetForLeaderEpoch => exchange.answer(leader_epochs::answer).await,
         ApiKey::DescribeConfigs => exchange.answer(configs::describe).await,
+        ApiKey::AlterConfigs => exchange.answer(alter_configs::alter).await,
+        ApiKey::DescribeLogDirs => exchange.answer(log_dirs::describe).await,
+        ApiKey::CreatePartitions => exchange.answer(partitions::create).await,
+        ApiKey::ElectLeaders => exchange.answer(replicas::elect).await,
+        ApiKey::IncrementalAlterConfigs => exchange.answer(alter_configs::alter_some).await,
+        ApiKey::AlterPartitionReassignments => exchange.answer(replicas::reassign).await,
+        ApiKey::ListPartitionReassignments => exchange.answer(replicas::list_reassignments).await,
+        ApiKey::DescribeCluster => exchange.answer(cluster::describe).await,
+        ApiKey::ListConfigResources => exchange.answer(configs::list_resources).await,
+        ApiKey::DescribeTopicPartitions => exchange.answer(topic_partitions::describe).await,
     };
     response.map(Call::Done)
 }

@@ -129,16 +129,28 @@ error_codes! {
     GroupMaxSizeReached = 81,
     /// Another member has this instance id now.
     FencedInstanceId = 82,
+    /// No replica could lead.
+    EligibleLeadersNotAvailable = 83,
+    /// The leader is the one that it should be.
+    ElectionNotNeeded = 84,
+    /// No reassignment that could be ended.
+    NoReassignmentInProgress = 85,
     /// A record that the topic does not accept.
     InvalidRecord = 87,
     /// Offsets of an open transaction are pending.
     UnstableOffsetCommit = 88,
     /// A newer producer took over.
     ProducerFenced = 90,
+    /// A resource that does not exist.
+    ResourceNotFound = 91,
     /// No topic of that id.
     UnknownTopicId = 100,
     /// Topic ids in a session that began with names, or the other way round.
     FetchSessionTopicIdError = 106,
+    /// A request for brokers at a controller, or the other way round.
+    MismatchedEndpointType = 114,
+    /// A kind of endpoint that does not exist.
+    UnsupportedEndpointType = 115,
 }
 
 impl Wire for ErrorCode {
@@ -221,7 +233,9 @@ impl From<&TopicError> for ErrorCode {
             TopicError::Exists(_) => Self::TopicAlreadyExists,
             TopicError::Unknown(_) => Self::UnknownTopicOrPartition,
             TopicError::Collides { .. } => Self::InvalidTopicException,
-            TopicError::Partitions { .. } => Self::InvalidPartitions,
+            TopicError::Partitions { .. } | TopicError::NotMorePartitions { .. } => {
+                Self::InvalidPartitions
+            }
             TopicError::TooMany => Self::PolicyViolation,
             TopicError::Setting(_) => Self::InvalidConfig,
             TopicError::Storage(_) => Self::KafkaStorageError,

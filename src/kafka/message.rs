@@ -136,6 +136,11 @@ pub trait Wire: Sized + PartialEq {
 
 /// A value that can be null.
 pub trait Nullable: Wire {
+    /// Fewest bytes it takes where it may be null.
+    fn min_nullable_bytes(version: Version) -> usize {
+        Self::min_bytes(version)
+    }
+
     /// Takes it from the message; none for null.
     fn read_nullable(reader: &mut Reader, version: Version) -> Result<Option<Self>, WireError>;
 
@@ -151,7 +156,7 @@ impl<T: Nullable> Wire for Option<T> {
     const TYPE: Type = T::TYPE;
 
     fn min_bytes(version: Version) -> usize {
-        T::min_bytes(version)
+        T::min_nullable_bytes(version)
     }
 
     fn read(reader: &mut Reader, version: Version) -> Result<Self, WireError> {
@@ -339,7 +344,7 @@ macro_rules! message {
         }
 
         const _: () = {
-            use $crate::kafka::message::{Wire, default, field};
+            use $crate::kafka::message::{Nullable, Wire, default, field};
             use $crate::kafka::schema::{Schema, Type, Version};
             use $crate::kafka::wire::{Reader, WireError};
             use $crate::kafka::writer::Writer;
@@ -400,6 +405,32 @@ macro_rules! message {
                         writer.tagged_fields(tagged)?;
                     }
                     Ok(())
+                }
+            }
+
+            /// A byte in front says whether it is there.
+            impl Nullable for $name {
+                fn min_nullable_bytes(_: Version) -> usize {
+                    1
+                }
+
+                fn read_nullable(
+                    reader: &mut Reader,
+                    version: Version,
+                ) -> Result<Option<Self>, WireError> {
+                    if reader.i8()? < 0 {
+                        return Ok(None);
+                    }
+                    Self::read(reader, version).map(Some)
+                }
+
+                fn write_nullable(
+                    value: Option<&Self>,
+                    writer: &mut Writer,
+                    version: Version,
+                ) -> Result<(), WireError> {
+                    writer.i8(if value.is_some() { 1 } else { -1 });
+                    value.map_or(Ok(()), |value| value.write(writer, version))
                 }
             }
         };
@@ -475,6 +506,7 @@ mod tests {
             dropped: i32 [0..=0, ignorable],
             tagged: i8 [2.., tag 5, default 7],
             parts: Vec<Part>,
+            more: Option<Part> [3.., nullable],
         }
 
         /// A structure inside.
@@ -534,9 +566,19 @@ mod tests {
     }
 
     #[test]
+    fn structures_can_be_null() {
+        let null = Sample::default();
+        let bytes = written(&null, 3).unwrap();
+        assert_eq!(&bytes[..], b"\0\xff\xff\xff\xff\x01\xff\0");
+        assert_eq!(read(bytes, 3).unwrap(), null);
+        let there = Sample { more: Some(Part { id: Uuid::max(), small: true }), ..null };
+        assert_eq!(read(written(&there, 3).unwrap(), 3).unwrap(), there);
+    }
+
+    #[test]
     fn elements_have_a_least_size() {
         assert_eq!([0, 1, 2].map(|number| Part::min_bytes(version(number))), [1, 17, 18]);
-        assert_eq!([0, 1, 2].map(|number| Sample::min_bytes(version(number))), [10, 10, 7]);
+        assert_eq!([0, 1, 2, 3].map(|number| Sample::min_bytes(version(number))), [10, 10, 7, 8]);
         let two = Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\x03\x01\x01");
         let error = read(two, 0).unwrap_err();
         assert_eq!((&*error.path, error.fault), ("parts", Fault::Count { count: 3, left: 2 }));

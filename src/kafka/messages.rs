@@ -2,13 +2,23 @@
 //! all. Reading and writing go through [`Message`]; whole frames through [`encode_request`],
 //! [`decode_response`] and their counterparts.
 
+pub use super::alter_configs::incremental::{
+    AlterConfigsResource as IncrementalAlterConfigsResource,
+    AlterableConfig as IncrementalAlterableConfig, IncrementalAlterConfigsRequest,
+};
+pub use super::alter_configs::whole::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
+pub use super::alter_configs::{
+    AlterConfigsResourceResponse, AlterConfigsResponse, IncrementalAlterConfigsResponse,
+};
 pub use super::api::{ApiKey, Message, Request};
 pub use super::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
+pub use super::cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
 pub use super::configs::{
-    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    ConfigResource, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+    ListConfigResourcesRequest, ListConfigResourcesResponse,
 };
 pub use super::errors::ErrorCode;
 pub use super::fetch::{
@@ -31,6 +41,10 @@ pub use super::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, ListOffsetsTopicResponse,
 };
+pub use super::log_dirs::{
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 pub use super::metadata::{
     LeaderIdAndEpoch, MetadataRequest, MetadataRequestTopic, MetadataResponse,
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic, NodeEndpoint,
@@ -42,12 +56,27 @@ pub use super::offsets::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
+pub use super::partitions::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse,
+    CreatePartitionsTopic, CreatePartitionsTopicResult,
+};
 pub use super::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 pub use super::producers::{InitProducerIdRequest, InitProducerIdResponse};
+pub use super::replicas::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ElectLeadersRequest,
+    ElectLeadersResponse, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+    ListPartitionReassignmentsTopics, OngoingPartitionReassignment, OngoingTopicReassignment,
+    PartitionResult, ReassignablePartition, ReassignablePartitionResponse, ReassignableTopic,
+    ReassignableTopicResponse, ReplicaElectionResult, TopicPartitions,
+};
 pub use super::schema::{Field, Schema, Type, Versions};
+pub use super::topic_partitions::{
+    Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic, TopicRequest,
+};
 pub use super::topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
     CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse, DeletableTopicResult,

@@ -9,7 +9,7 @@ use super::errors::ErrorCode;
 use super::message::message;
 use super::service::{Context, NODE_ID};
 use super::wire::Str;
-use crate::broker::{LEADER_EPOCH, NewTopic, Topic, TopicError};
+use crate::broker::{LEADER_EPOCH, NewTopic, Topic};
 use crate::types::{TopicId, TopicName};
 
 message! {
@@ -142,14 +142,9 @@ async fn look_up(
     if !create {
         return error(ErrorCode::UnknownTopicOrPartition);
     }
-    let new = NewTopic { name: valid.clone(), partitions: None, config: Default::default() };
-    match context.broker.create_topic(new).await {
+    let new = NewTopic { name: valid, partitions: None, config: Default::default() };
+    match context.broker.topic_or_create(new).await {
         Ok(topic) => describe(&topic),
-        // Somebody else was quicker.
-        Err(TopicError::Exists(_)) => match context.broker.topic(valid.as_str()) {
-            Some(topic) => describe(&topic),
-            None => error(ErrorCode::LeaderNotAvailable),
-        },
         Err(failure) => error(ErrorCode::from(&failure)),
     }
 }

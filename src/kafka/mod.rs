@@ -5,8 +5,10 @@
 //! `api`, the one dispatch in `dispatch`, the one map from our errors to Kafka's codes in `errors`.
 
 mod admission;
+mod alter_configs;
 mod api;
 mod api_versions;
+mod cluster;
 mod configs;
 mod connection;
 mod dispatch;
@@ -17,14 +19,18 @@ mod groups;
 mod header;
 mod leader_epochs;
 mod list_offsets;
+mod log_dirs;
 mod message;
 pub mod messages;
 mod metadata;
 mod offsets;
+mod partitions;
 mod produce;
 mod producers;
+mod replicas;
 mod schema;
 mod service;
+mod topic_partitions;
 mod topics;
 mod wire;
 mod writer;

@@ -157,7 +157,7 @@ async fn create_one(
     } else {
         let topic = broker.create_topic(new).await.map_err(refused)?;
         let id = Uuid::from_bytes(topic.id().to_bytes());
-        (id, topic.partitions(), topic.config().clone())
+        (id, topic.partitions(), topic.settings().clone())
     };
     let value = |(name, value, is_set): (&str, String, bool)| CreatableTopicConfigs {
         name: Str::from(name),

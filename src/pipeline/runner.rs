@@ -174,14 +174,9 @@ async fn targets(
     let partitions = sources.iter().map(|source| source.partitions()).max();
     let mut targets = BTreeMap::new();
     for name in plan.flow().targets {
-        let topic = match broker.topic(name.as_str()) {
-            Some(topic) => topic,
-            None => {
-                let new = NewTopic { name: name.clone(), partitions, config: BTreeMap::new() };
-                let made = broker.create_topic(new).await;
-                made.map_err(|error| RunError::Create { name: name.clone(), error })?
-            }
-        };
+        let new = NewTopic { name: name.clone(), partitions, config: BTreeMap::new() };
+        let topic = broker.topic_or_create(new).await;
+        let topic = topic.map_err(|error| RunError::Create { name: name.clone(), error })?;
         targets.insert(name, Target { id: topic.id(), partitions: topic.partitions() });
     }
     Ok(targets)

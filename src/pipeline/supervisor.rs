@@ -235,7 +235,7 @@ impl Supervisor {
         unreadable: BTreeMap<String, String>,
     ) -> World {
         let topics = self.broker.topics().into_iter().map(|topic| {
-            let config = topic.config().clone();
+            let config = topic.settings().clone();
             (topic.name().clone(), ExistingTopic { partitions: topic.partitions(), config })
         });
         let components = plugins.iter().map(|(path, plugin)| {

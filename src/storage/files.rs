@@ -35,6 +35,19 @@ pub trait Files: Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names of a folder durable; "" is the folder itself.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
+    /// Where all this is, as far as it is known.
+    fn place(&self) -> Place {
+        Place::default()
+    }
+}
+
+/// A folder and the room on its file system.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The folder's absolute path.
+    pub path: String,
+    /// Size of the file system and what is free of it, bytes.
+    pub room: Option<(u64, u64)>,
 }
 
 /// A folder on the machine's file system, held by an exclusive lock.
@@ -99,6 +112,15 @@ impl Files for DiskFiles {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         File::open(self.root.join(dir))?.sync_all()
     }
+
+    fn place(&self) -> Place {
+        let path = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        let room = rustix::fs::statvfs(&path).ok().map(|room| {
+            let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+            (bytes(room.f_blocks), bytes(room.f_bavail))
+        });
+        Place { path: path.display().to_string(), room }
+    }
 }
 
 /// redb takes its backend by value; this gives it the one that [`Files`] made.
@@ -157,5 +179,9 @@ mod tests {
         assert_eq!(there.kind(), io::ErrorKind::AlreadyExists);
         files.rename("segments/a", "segments/b").unwrap();
         assert_eq!(files.list("segments").unwrap(), ["b"]);
+        let place = files.place();
+        assert_eq!(Path::new(&place.path), dir.path().canonicalize().unwrap());
+        let (total, free) = place.room.unwrap();
+        assert!(0 < free && free <= total, "{place:?}");
     }
 }

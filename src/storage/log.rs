@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
 
 use super::chunk::{Chunk, page_run_bytes};
-use super::files::{Backend, Files, OpenMode};
+use super::files::{Backend, Files, OpenMode, Place};
 use super::journal::Extent;
 use super::meta::Meta;
 use super::segment::{self, ReadRange};
@@ -174,6 +174,17 @@ impl Log {
     pub(super) fn retain(&self, mut lives: impl FnMut(TopicPartition) -> bool) {
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         runs.retain(|partition, _| lives(*partition));
+    }
+
+    /// Bytes of a partition's record batches.
+    pub(super) fn bytes(&self, partition: TopicPartition) -> u64 {
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+        runs.get(&partition).map_or(0, |runs| runs.iter().map(|run| run.extent.bytes).sum())
+    }
+
+    /// Where the files are.
+    pub(super) fn place(&self) -> Place {
+        self.files.place()
     }
 
     /// Reads batches from the one that contains `range.from`, or begins after it. May end early,

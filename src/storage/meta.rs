@@ -147,12 +147,13 @@ impl Meta {
         Ok(value)
     }
 
-    pub(super) fn create_topic(&self, topic: &TopicRow) -> Result<(), StorageError> {
+    /// Writes a topic's row, and those of its partitions from `first_new` on.
+    pub(super) fn put_topic(&self, topic: &TopicRow, first_new: i32) -> Result<(), StorageError> {
         let row = encode("a topic", topic)?;
         self.write(|transaction| {
             transaction.open_table(TOPICS)?.insert(topic.name.as_str(), &row[..])?;
             let mut partitions = transaction.open_table(PARTITIONS)?;
-            for partition in 0..topic.partitions {
+            for partition in first_new..topic.partitions {
                 partitions.insert((&topic.id.to_bytes(), partition), (0, 0))?;
             }
             Ok(())

@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::chunk::{Chunk, ChunkBuilder, LEADER_EPOCH};
-pub use self::files::{DiskFiles, Files, OpenMode};
+pub use self::files::{DiskFiles, Files, OpenMode, Place};
 pub use self::journal::{Changes, Effects, Extent};
 use self::log::Log;
 pub use self::memory::MemoryFiles;
@@ -248,7 +248,13 @@ impl Store {
 
     /// Adds a topic. Durable when it returns.
     pub fn create_topic(&mut self, topic: &TopicRow) -> Result<(), StorageError> {
-        self.guarded(|reader| reader.meta.create_topic(topic))
+        self.guarded(|reader| reader.meta.put_topic(topic, 0))
+    }
+
+    /// Writes a topic anew: with other settings, or with more partitions than the `had` that it
+    /// had. Durable when it returns.
+    pub fn update_topic(&mut self, topic: &TopicRow, had: i32) -> Result<(), StorageError> {
+        self.guarded(|reader| reader.meta.put_topic(topic, had))
     }
 
     /// Removes a topic with its offsets, producers and state. Durable when it returns.
@@ -333,6 +339,16 @@ impl StoreReader {
     /// The greatest timestamp of a partition's records.
     pub fn max_timestamp(&self, partition: TopicPartition) -> Option<TimestampMs> {
         self.log.max_timestamp(partition)
+    }
+
+    /// Bytes of a partition's record batches.
+    pub fn bytes(&self, partition: TopicPartition) -> u64 {
+        self.log.bytes(partition)
+    }
+
+    /// Where the store is.
+    pub fn place(&self) -> Place {
+        self.log.place()
     }
 
     /// A piece of pipeline state.

@@ -49,11 +49,10 @@ pub(super) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("co
 /// "cluster-id": the id that clients see, made with the folder. Written once.
 pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
 
-/// Topic name -> [`TopicRow`], postcard. Written and deleted by topic administration.
+/// Topic name -> [`TopicRow`], postcard. Written, changed and deleted by topic administration.
 pub(super) const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("topics");
 
-/// Topic id, partition -> log start offset, log end offset. A row a partition, made with the
-/// topic, updated from the journal, deleted with the topic.
+/// Topic id, partition -> log start offset, log end offset. A row a partition, made with it, updated from the journal, deleted with the topic.
 pub(super) const PARTITIONS: TableDefinition<(&[u8; 16], i32), (i64, i64)> =
     TableDefinition::new("partitions");
 

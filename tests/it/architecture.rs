@@ -48,6 +48,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("snap", &["record"]),
     ("zstd", &["record"]),
     ("postcard", &["storage", "pipeline"]),
+    ("rustix", &["storage"]),
 ];
 
 /// Rooms without a runtime.

@@ -12,8 +12,12 @@ use millstream::kafka::messages::{
 };
 
 /// What the other implementation does not know yet.
-const SINCE_KAFKA_4_2: [(ApiKey, i16); 3] =
-    [(ApiKey::ListOffsets, 11), (ApiKey::OffsetCommit, 10), (ApiKey::OffsetFetch, 10)];
+const SINCE_KAFKA_4_2: [(ApiKey, i16); 4] = [
+    (ApiKey::ListOffsets, 11),
+    (ApiKey::OffsetCommit, 10),
+    (ApiKey::OffsetFetch, 10),
+    (ApiKey::DescribeLogDirs, 5),
+];
 
 /// More than any frame holds.
 const TWO_BILLION: u32 = 2_000_000_000;
@@ -52,7 +56,14 @@ twins! {
     ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse,
     DeleteTopicsRequest, DeleteTopicsResponse, InitProducerIdRequest, InitProducerIdResponse,
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, DescribeConfigsRequest,
-    DescribeConfigsResponse,
+    DescribeConfigsResponse, AlterConfigsRequest, AlterConfigsResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
+    ElectLeadersRequest, ElectLeadersResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, AlterPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsResponse, ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse, DescribeClusterRequest, DescribeClusterResponse,
+    ListConfigResourcesRequest, ListConfigResourcesResponse, DescribeTopicPartitionsRequest,
+    DescribeTopicPartitionsResponse,
 }
 
 #[test]
@@ -284,11 +295,17 @@ impl<'a> Generator<'a> {
             out.extend((code as i16).to_be_bytes());
         } else if null {
             match (self.flexible, field.ty) {
+                (_, Type::Struct(_)) => out.push(0xff),
                 (true, _) => out.push(0),
                 (false, Type::String) => out.extend([0xff; 2]),
                 (false, _) => out.extend([0xff; 4]),
             }
         } else {
+            if let Type::Struct(_) = field.ty
+                && field.nullable.contains(self.version)
+            {
+                out.push(1);
+            }
             self.value(field.ty, out);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::Input;
-use crate::broker::{Broker, NewTopic, Topic};
+use crate::broker::{Broker, NewTopic};
 use crate::cli::lines::Lines;
 use crate::http::{NewRecord, append};
 use crate::limits::{FEED_BYTES, FEED_RECORDS};
@@ -55,7 +54,9 @@ fn feed(
     input: &Input,
     sender: &mpsc::Sender<Fed>,
 ) -> anyhow::Result<()> {
-    let topic = handle.block_on(find_or_create(broker, &input.topic))?;
+    let name = input.topic.clone();
+    let new = NewTopic { name, partitions: None, config: Default::default() };
+    let topic = handle.block_on(broker.topic_or_create(new))?;
     let mut lines = Lines::new(BufReader::new(File::open(&input.file)?)).peekable();
     let mut total = 0;
     while lines.peek().is_some() {
@@ -78,12 +79,4 @@ fn feed(
     // As above.
     let _ = sender.blocking_send(Fed::File { topic: input.topic.clone(), records: total });
     Ok(())
-}
-
-async fn find_or_create(broker: &Broker, name: &TopicName) -> anyhow::Result<Arc<Topic>> {
-    if let Some(topic) = broker.topic(name.as_str()) {
-        return Ok(topic);
-    }
-    let new = NewTopic { name: name.clone(), partitions: None, config: Default::default() };
-    Ok(broker.create_topic(new).await?)
 }
