@@ -9,15 +9,25 @@ pub const GROUP_ID_BYTES: usize = i16::MAX as usize;
 pub const FRAME_BYTES: usize = 100 * MIB;
 /// How much of a frame is allocated ahead of the bytes that have arrived.
 pub const FRAME_READ_AHEAD_BYTES: usize = 64 * KIB;
+/// Size up to which a frame's memory is its connection's own, bytes; larger ones share
+/// [`REQUEST_BYTES_IN_FLIGHT`].
+pub const FRAME_OWN_BYTES: usize = 16 * KIB;
+/// First part of a frame, bytes; memory for the rest is taken when that part is there.
+pub const FRAME_PART_BYTES: usize = MIB;
 /// Longest that a frame may take to arrive once its size has, or the body of a deployment,
-/// milliseconds.
+/// milliseconds; a frame has [`FRAME_RATE_BYTES`] more for each second beyond.
 pub const FRAME_READ_MS: u64 = 30_000;
+/// Slowest that a frame may arrive, bytes a second.
+pub const FRAME_RATE_BYTES: usize = 64 * KIB;
 /// Longest that a client may take nothing of a response that is being sent, milliseconds.
 pub const WRITE_MS: u64 = 60_000;
 /// How long connections have to finish what they have begun when the broker stops, milliseconds.
 pub const SHUTDOWN_MS: u64 = 5_000;
 /// Connections at the Kafka port at one time.
 pub const CONNECTIONS: usize = 10_000;
+/// How long nothing may happen on a connection before it is closed, milliseconds; Kafka's
+/// `connections.max.idle.ms`.
+pub const CONNECTION_IDLE_MS: u64 = 600_000;
 /// Produce requests of one connection that may wait for durability while the next is read.
 /// Clients keep at most five in flight.
 pub const CONNECTION_PIPELINE_REQUESTS: usize = 8;
@@ -30,13 +40,18 @@ pub const MESSAGE_ARRAY_BYTES: usize = 16 * MIB;
 /// Record bytes up to this many are copied into a response; more are sent from where they are.
 pub const SEND_COPY_BYTES: usize = 512;
 
-/// Largest record batch accepted, bytes; Kafka's `max.message.bytes`: 1 MiB and a log overhead
-/// of 12 bytes.
+/// Largest record batch of a topic without a `max.message.bytes`, bytes; Kafka's default: 1 MiB
+/// and a log overhead of 12 bytes.
 pub const BATCH_BYTES: usize = MIB + 12;
+/// Largest record batch whatever a topic's `max.message.bytes`, bytes. It is a value in a segment
+/// and in memory, whole.
+pub const BATCH_BYTES_MAX: usize = 32 * MIB;
 /// Most that one batch may hold after decompression, bytes.
 pub const BATCH_DECOMPRESSED_BYTES: usize = 64 * MIB;
 /// Most records in one batch.
 pub const BATCH_RECORDS: usize = 1_000_000;
+/// Refused records of one batch that a producer is told one by one (KIP-467).
+pub const REFUSED_RECORDS: usize = 1_000;
 /// Most headers on one record.
 pub const RECORD_HEADERS: usize = 10_000;
 
@@ -72,6 +87,10 @@ pub const COMMIT_QUEUE_BYTES: usize = 64 * MIB;
 pub const GROUP_BYTES: usize = 8 * MIB;
 /// Recent chunks kept in memory, bytes, over all partitions.
 pub const TAIL_BYTES: usize = 128 * MIB;
+/// Least memory that a budget may be set to, bytes; smaller ones serve nobody.
+pub const MEMORY_BYTES_MIN: usize = 64 * KIB;
+/// Records on their way to clients, bytes over all connections: read for them and not yet taken.
+pub const RESPONSE_BYTES_IN_FLIGHT: usize = 512 * MIB;
 /// Bytes that one fetch returns at most, whatever the client asks for. Clients ask for 50 MiB.
 pub const FETCH_BYTES: usize = 64 * MIB;
 /// With less than so many bytes left in its budget, a fetch reads no further partition.
@@ -88,6 +107,13 @@ pub const PARTITIONS: i32 = 1_000;
 pub const DESCRIBED_PARTITIONS: i32 = 2_000;
 /// Partitions of a topic that a client makes by producing to it; Kafka's `num.partitions`.
 pub const DEFAULT_PARTITIONS: i32 = 1;
+/// How long a topic keeps records without a word of its own, hours; Kafka's
+/// `log.retention.hours`.
+pub const RETENTION_HOURS: i64 = 168;
+/// How long a silent producer is remembered, milliseconds; Kafka's `producer.id.expiration.ms`.
+pub const PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
+/// How long the offsets of an empty group are kept, minutes; Kafka's `offsets.retention.minutes`.
+pub const OFFSETS_RETENTION_MINUTES: i64 = 10_080;
 /// Producers remembered for one partition; the longest silent one is forgotten beyond.
 pub const PRODUCERS: usize = 10_000;
 /// Batches remembered for each producer and partition (KIP-98: five in flight).
@@ -244,10 +270,14 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 const _: () = {
-    assert!(BATCH_BYTES < FRAME_BYTES);
-    assert!(BATCH_BYTES <= COMMIT_QUEUE_BYTES);
-    assert!(BATCH_BYTES <= FETCH_BYTES);
-    assert!(FRAME_BYTES <= REQUEST_BYTES_IN_FLIGHT);
+    assert!(BATCH_BYTES <= BATCH_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX < FRAME_BYTES);
+    assert!(BATCH_BYTES_MAX <= BATCH_DECOMPRESSED_BYTES);
+    assert!(BATCH_BYTES_MAX <= COMMIT_QUEUE_BYTES);
+    assert!(BATCH_BYTES_MAX <= FETCH_BYTES);
+    assert!(FRAME_BYTES <= REQUEST_BYTES_IN_FLIGHT / 4 * 3);
+    assert!(FRAME_OWN_BYTES < FRAME_PART_BYTES);
+    assert!(FRAME_PART_BYTES <= REQUEST_BYTES_IN_FLIGHT / 4);
     assert!(PIPELINE_OUTPUT_BATCH_BYTES < BATCH_BYTES);
     assert!(PIPELINE_COMMIT_BYTES + STEP_OUTPUT_BYTES <= COMMIT_QUEUE_BYTES);
     assert!(PRODUCER_BATCHES <= CONNECTION_PIPELINE_REQUESTS);

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::broker::{Broker, DiskFiles, StorageError, StoreOptions};
 use crate::clock::SystemClock;
-use crate::config::{Config, Listen};
+use crate::config::{Clients, Config, Listen};
 use crate::limits::STOP_MS;
 use crate::pipeline::{DeployError, Supervisor};
 use crate::plugin::{Engine, PluginError};
@@ -150,6 +150,7 @@ impl Server {
             kafka::Options {
                 advertise: config.advertise.clone(),
                 auto_create_topics: config.auto_create_topics,
+                bounds: bounds(&config.clients),
             },
         );
         for bound in kafka {
@@ -211,9 +212,19 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
     let path = || config.data.clone();
     let files = DiskFiles::open(&config.data)
         .map_err(|source| ServerError::Folder { path: path(), source })?;
-    let options = StoreOptions { segment_bytes: config.segment_bytes, ..StoreOptions::default() };
+    let options =
+        StoreOptions { segment_bytes: config.keeping.segment_bytes, ..StoreOptions::default() };
     Broker::open(Arc::new(files), &options, Arc::new(SystemClock::new()))
         .map_err(|source| ServerError::Store { path: path(), source })
+}
+
+fn bounds(clients: &Clients) -> kafka::Bounds {
+    kafka::Bounds {
+        connections: clients.connections,
+        connections_per_address: clients.connections_per_address,
+        idle: Duration::from_millis(clients.idle_ms),
+        request_bytes: clients.request_bytes,
+    }
 }
 
 async fn close(broker: &Broker, config: &Config) -> Result<(), ServerError> {

@@ -1,9 +1,9 @@
 //! What `serve` and `dev` have in common: where they listen, and how they say so.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde_json::json;
 
 use super::output::Out;
@@ -27,18 +27,25 @@ pub(super) struct ListenArgs {
     advertise: Option<String>,
 
     /// Listen where other machines can connect, though there is no authentication.
-    #[arg(long, env = "MILLSTREAM_INSECURE")]
-    insecure: bool,
-
-    /// Make a topic when a client produces to one that is not there.
     #[arg(
         long,
         value_name = "BOOL",
-        action = ArgAction::Set,
-        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        env = "MILLSTREAM_INSECURE"
+    )]
+    insecure: Option<bool>,
+
+    /// Make a topic when a client produces to one that is not there [default: true].
+    #[arg(
+        long,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
         env = "MILLSTREAM_AUTO_CREATE_TOPICS"
     )]
-    auto_create_topics: bool,
+    auto_create_topics: Option<bool>,
 
     /// Size at which a file of the log is sealed, as 512MiB [default: 512MiB].
     #[arg(long, value_name = "SIZE", env = "MILLSTREAM_SEGMENT_SIZE")]
@@ -46,16 +53,16 @@ pub(super) struct ListenArgs {
 }
 
 impl ListenArgs {
-    /// The settings for a broker in `data`; the addresses are those given or these.
-    pub(super) fn settings(self, data: PathBuf, kafka: &str, http: &str) -> Settings {
+    /// What was said of it.
+    pub(super) fn settings(self) -> Settings {
         Settings {
-            data,
-            kafka: if self.kafka.is_empty() { vec![kafka.to_owned()] } else { self.kafka },
-            http: self.http.unwrap_or_else(|| http.to_owned()),
+            kafka: Some(self.kafka).filter(|kafka| !kafka.is_empty()),
+            http: self.http,
             advertise: self.advertise,
             insecure: self.insecure,
             auto_create_topics: self.auto_create_topics,
             segment_size: self.segment_size,
+            ..Settings::default()
         }
     }
 }

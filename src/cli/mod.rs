@@ -12,6 +12,7 @@ mod pipelines;
 mod produce;
 mod serve;
 mod topics;
+mod tuning;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

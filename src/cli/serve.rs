@@ -9,7 +9,8 @@ use clap::Args;
 use super::listen::{Addresses, ListenArgs};
 use super::output::Out;
 use super::runtime;
-use crate::config::{Config, DEFAULT_HTTP, DEFAULT_KAFKA};
+use super::tuning::TuningArgs;
+use crate::config::{Config, Settings};
 use crate::pipeline::{Bundle, DeployError};
 use crate::server::{Server, termination};
 
@@ -22,18 +23,21 @@ pub(super) struct Serve {
     /// Manifests to deploy at the start.
     manifest: Vec<PathBuf>,
 
-    /// Folder that holds everything; made if it is missing.
-    #[arg(long, value_name = "DIR", default_value = "millstream-data", env = "MILLSTREAM_DATA")]
-    data: PathBuf,
+    /// Folder that holds everything; made if it is missing [default: millstream-data].
+    #[arg(long, value_name = "DIR", env = "MILLSTREAM_DATA")]
+    data: Option<PathBuf>,
 
     #[command(flatten)]
     listen: ListenArgs,
+
+    #[command(flatten)]
+    tuning: TuningArgs,
 }
 
 impl Serve {
     pub(super) fn run(self, out: Out) -> anyhow::Result<()> {
-        let Self { manifest, data, listen } = self;
-        let config = listen.settings(data, DEFAULT_KAFKA, DEFAULT_HTTP).validate()?;
+        let Self { manifest, data, listen, tuning } = self;
+        let config = tuning.settings(Settings { data, ..listen.settings() })?.validate()?;
         let bundles: Vec<Bundle> =
             manifest.iter().map(|path| Bundle::load(path)).collect::<Result<_, _>>()?;
         let runtime = runtime().context("cannot start threads")?;

@@ -5,7 +5,7 @@ use super::schema::{Type, Version};
 use super::wire::{Fault, Reader, WireError};
 use super::writer::Writer;
 use crate::broker::{CommitError, DeleteGroupError, GroupError, ReadError, TopicError};
-use crate::record::BatchError;
+use crate::record::{BatchError, RecordProblem};
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
@@ -197,14 +197,29 @@ impl From<&CommitError> for ErrorCode {
 impl From<&BatchError> for ErrorCode {
     fn from(error: &BatchError) -> Self {
         match error {
-            BatchError::TooLarge { limit: "BATCH_BYTES", .. } => Self::MessageTooLarge,
-            BatchError::Corrupt { .. } => Self::CorruptMessage,
-            BatchError::LogAppendTime => Self::InvalidTimestamp,
-            BatchError::UnsupportedMagic { .. } => Self::UnsupportedForMessageFormat,
+            // A client that can, splits the batch and tries again.
+            BatchError::TooLarge { .. } => Self::MessageTooLarge,
+            BatchError::Corrupt { .. } | BatchError::Length { .. } => Self::CorruptMessage,
+            BatchError::UnsupportedMagic { magic: 0 | 1 } => Self::InvalidRecord,
+            BatchError::UnsupportedMagic { .. } => Self::CorruptMessage,
+            // Kafka 4.3 calls this and data that does not decompress an unknown server error.
             BatchError::UnsupportedCompression { .. } => Self::UnsupportedCompressionType,
+            BatchError::Record { problem, .. } if is_of_time(problem) => Self::InvalidTimestamp,
+            BatchError::Refused { records, .. }
+                if records.iter().any(|record| is_of_time(&record.problem)) =>
+            {
+                Self::InvalidTimestamp
+            }
             _ => Self::InvalidRecord,
         }
     }
+}
+
+fn is_of_time(problem: &RecordProblem) -> bool {
+    matches!(
+        problem,
+        RecordProblem::Timestamp | RecordProblem::Untimely { .. } | RecordProblem::LogAppendTime
+    )
 }
 
 impl From<&ReadError> for ErrorCode {

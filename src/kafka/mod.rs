@@ -4,6 +4,7 @@
 //! An API family is a file: its messages, then what answers them. The table of the APIs is in
 //! `api`, the one dispatch in `dispatch`, the one map from our errors to Kafka's codes in `errors`.
 
+mod admission;
 mod alter_configs;
 mod api;
 mod api_versions;
@@ -13,6 +14,7 @@ mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod frames;
 mod group_admin;
 mod groups;
 mod header;
@@ -34,4 +36,4 @@ mod topics;
 mod wire;
 mod writer;
 
-pub use self::service::{Options, Service};
+pub use self::service::{Bounds, Options, Service};

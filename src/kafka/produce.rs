@@ -11,8 +11,8 @@ use super::message::message;
 use super::metadata::{LeaderIdAndEpoch, NodeEndpoint};
 use super::service::Context;
 use super::wire::{Records, Str};
-use crate::broker::{Append, Broker, Commit, PendingCommit, Topic};
-use crate::record::{BatchError, Compression, RecordBatch};
+use crate::broker::{Append, Broker, Commit, Partition, PendingCommit, Topic};
+use crate::record::{BatchError, Compression, RecordBatch, RefusedRecord, Terms};
 use crate::types::{TopicId, TopicPartition};
 
 message! {
@@ -85,11 +85,11 @@ pub(super) async fn submit(
     let RequestHeader { api_version: version, correlation_id, .. } = header;
     let request = ProduceRequest::decode(body, version)?;
     let acks = request.acks;
-    let refused = match (acks, &request.transactional_id) {
-        (-1..=1, None) => None,
-        (-1..=1, Some(_)) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
+    let refused = match acks {
+        -1..=1 => None,
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
+    let sender = Sender { version, transactional: request.transactional_id.is_some() };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let found = find_topic(&context.broker, version, &topic);
@@ -102,7 +102,7 @@ pub(super) async fn submit(
             let submitted = match (refused, &found) {
                 (Some(code), _) => Err(Refusal::from(code)),
                 (None, None) => Err(Refusal::from(unknown)),
-                (None, Some(topic)) => append(context, version, topic, index, records).await,
+                (None, Some(topic)) => append(context, sender, topic, index, records).await,
             };
             partitions.push((index, submitted));
         }
@@ -131,49 +131,77 @@ fn find_topic(
     }
 }
 
+/// What a request says of all its batches.
+#[derive(Debug, Clone, Copy)]
+struct Sender {
+    version: i16,
+    /// It has a transactional id.
+    transactional: bool,
+}
+
 /// Why a batch was refused.
 struct Refusal {
     code: ErrorCode,
     message: Option<String>,
-    /// The record to blame, by its index in the batch.
-    record: Option<i32>,
+    /// The records to blame, by their index in the batch.
+    records: Vec<(i32, String)>,
+    /// -1 if the batch did not come as far as the log.
+    log_start_offset: i64,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, record: None }
+        Self { code, message: None, records: Vec::new(), log_start_offset: -1 }
     }
 }
 
 impl From<BatchError> for Refusal {
     fn from(error: BatchError) -> Self {
-        let record = match &error {
-            BatchError::Record { index, .. } => Some(*index),
-            _ => None,
+        let records = match &error {
+            BatchError::Record { index, problem } => vec![(*index, problem.to_string())],
+            BatchError::Refused { records, .. } => {
+                let named = |record: &RefusedRecord| (record.index, record.problem.to_string());
+                records.iter().map(named).collect()
+            }
+            _ => Vec::new(),
         };
-        Self { code: ErrorCode::from(&error), message: Some(error.to_string()), record }
+        let message = Some(error.to_string());
+        Self { message, records, ..Self::from(ErrorCode::from(&error)) }
+    }
+}
+
+impl Refusal {
+    fn by_log_of(self, partition: &Partition) -> Self {
+        Self { log_start_offset: partition.log_start_offset(), ..self }
     }
 }
 
 async fn append(
     context: &Context,
-    version: i16,
+    sender: Sender,
     topic: &Topic,
     index: i32,
     records: Option<Records>,
 ) -> Result<PendingCommit, Refusal> {
-    if topic.partition(index).is_none() {
+    let Some(partition) = topic.partition(index) else {
         return Err(Refusal::from(ErrorCode::UnknownTopicOrPartition));
-    }
-    let batch = RecordBatch::parse(records.unwrap_or_default().into_bytes())?;
+    };
+    let terms = Terms::default();
+    let bytes = records.unwrap_or_default().into_bytes();
+    let batch = RecordBatch::produced(bytes, terms.max_bytes)?;
     // Consumers of versions that know no zstd are not to be surprised by it (KIP-110).
-    if version < 7 && batch.compression() == Compression::Zstd {
+    if sender.version < 7 && batch.compression() == Compression::Zstd {
         return Err(Refusal::from(ErrorCode::UnsupportedCompressionType));
     }
-    if batch.is_transactional() {
-        return Err(Refusal::from(ErrorCode::InvalidTxnState));
+    match (batch.is_transactional(), sender.transactional) {
+        (false, _) => {}
+        (true, false) => {
+            return Err(Refusal::from(ErrorCode::TransactionalIdAuthorizationFailed));
+        }
+        // Transactions are still to come.
+        (true, true) => return Err(Refusal::from(ErrorCode::InvalidTxnState)),
     }
-    batch.validate()?;
+    let batch = batch.accept(&terms).map_err(|error| Refusal::from(error).by_log_of(partition))?;
     let partition = TopicPartition { topic: topic.id(), partition: index };
     let appends = vec![Append { partition, batch }];
     Ok(context.broker.submit(Commit { appends, ..Commit::default() }).await)
@@ -188,9 +216,8 @@ async fn respond(topics: Vec<SubmittedTopic>) -> ProduceResponse {
         for (index, submitted) in partitions {
             let outcome = match submitted {
                 Ok(pending) => pending.await.map_err(|error| Refusal {
-                    code: ErrorCode::from(&error),
                     message: Some(error.to_string()),
-                    record: None,
+                    ..Refusal::from(ErrorCode::from(&error))
                 }),
                 Err(refusal) => Err(refusal),
             };
@@ -212,17 +239,18 @@ async fn respond(topics: Vec<SubmittedTopic>) -> ProduceResponse {
 }
 
 fn refusal_response(index: i32, refusal: Refusal) -> PartitionProduceResponse {
-    let error_message = refusal.message.map(Str::from);
-    let record_error = refusal.record.map(|batch_index| BatchIndexAndErrorMessage {
+    let Refusal { code, message, records, log_start_offset } = refusal;
+    let record_error = |(batch_index, message)| BatchIndexAndErrorMessage {
         batch_index,
-        batch_index_error_message: error_message.clone(),
-    });
+        batch_index_error_message: Some(Str::from(message)),
+    };
     PartitionProduceResponse {
         index,
-        error_code: refusal.code,
+        error_code: code,
         base_offset: -1,
-        record_errors: record_error.into_iter().collect(),
-        error_message,
+        log_start_offset,
+        record_errors: records.into_iter().map(record_error).collect(),
+        error_message: message.map(Str::from),
         ..Default::default()
     }
 }

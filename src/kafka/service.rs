@@ -1,18 +1,21 @@
 //! Accepts connections and gives each what it needs to be served.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::admission::{Admission, Place};
 use super::connection;
+use super::frames::FrameMemory;
 use super::wire::Str;
 use crate::broker::Broker;
-use crate::limits::{CONNECTIONS, REQUEST_BYTES_IN_FLIGHT, SHUTDOWN_MS};
+use crate::limits::{CONNECTION_IDLE_MS, CONNECTIONS, REQUEST_BYTES_IN_FLIGHT, SHUTDOWN_MS};
 
 /// Id of the one node, also the leader of every partition and the controller.
 pub(super) const NODE_ID: i32 = 1;
@@ -26,6 +29,34 @@ pub struct Options {
     pub advertise: Option<(String, u16)>,
     /// Whether a topic is made when a client asks for one that is not there.
     pub auto_create_topics: bool,
+    /// What connections may take.
+    pub bounds: Bounds,
+}
+
+/// What connections may take of the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at one time; more wait to be accepted. Kafka's `max.connections`.
+    pub connections: usize,
+    /// Connections from one address at one time; more are closed. Kafka's
+    /// `max.connections.per.ip`.
+    pub connections_per_address: usize,
+    /// A connection on which nothing happens for so long is closed. Kafka's
+    /// `connections.max.idle.ms`.
+    pub idle: Duration,
+    /// Memory for request frames of all connections, bytes. Kafka's `queued.max.request.bytes`.
+    pub request_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS,
+            connections_per_address: CONNECTIONS,
+            idle: Duration::from_millis(CONNECTION_IDLE_MS),
+            request_bytes: REQUEST_BYTES_IN_FLIGHT,
+        }
+    }
 }
 
 /// The Kafka side of a broker; clones share its limits.
@@ -33,8 +64,8 @@ pub struct Options {
 pub struct Service {
     broker: Broker,
     options: Arc<Options>,
-    connections: Arc<Semaphore>,
-    request_bytes: Arc<Semaphore>,
+    admission: Admission,
+    frame_memory: FrameMemory,
 }
 
 /// What a connection's handlers work with.
@@ -47,17 +78,20 @@ pub(super) struct Context {
     /// Where the client is.
     pub(super) client_host: String,
     pub(super) auto_create_topics: bool,
-    pub(super) request_bytes: Arc<Semaphore>,
+    pub(super) frame_memory: FrameMemory,
+    /// How long nothing may happen on the connection.
+    pub(super) idle: Duration,
 }
 
 impl Service {
     /// Makes the Kafka side of a broker.
     pub fn new(broker: Broker, options: Options) -> Self {
+        let Bounds { connections, connections_per_address, request_bytes, .. } = options.bounds;
         Self {
             broker,
             options: Arc::new(options),
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
-            request_bytes: Arc::new(Semaphore::new(REQUEST_BYTES_IN_FLIGHT)),
+            admission: Admission::new(connections, connections_per_address),
+            frame_memory: FrameMemory::new(request_bytes),
         }
     }
 
@@ -85,18 +119,27 @@ impl Service {
     }
 
     /// The next connection, once there is room for it.
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Place) {
+        let mut room = None;
         loop {
-            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
-                // Never closed.
-                std::future::pending().await
+            let permit = match room.take() {
+                Some(permit) => permit,
+                None => self.admission.room().await,
             };
             match listener.accept().await {
-                Ok((stream, _)) => return (stream, permit),
+                Ok((stream, peer)) => {
+                    match self.admission.admit(permit, peer.ip().to_canonical()) {
+                        Ok(place) => return (stream, peer, place),
+                        Err(permit) => {
+                            // At once, so that the client knows.
+                            drop(stream);
+                            room = Some(permit);
+                            tracing::debug!(%peer, "refused: too many connections from its address");
+                        }
+                    }
+                }
                 Err(error) => {
+                    room = Some(permit);
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                 }
@@ -106,13 +149,11 @@ impl Service {
 
     async fn serve(
         self,
-        (stream, _permit): (TcpStream, tokio::sync::OwnedSemaphorePermit),
+        (stream, peer, _place): (TcpStream, SocketAddr, Place),
         mut stopped: watch::Receiver<()>,
     ) {
-        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-            // Gone before it was looked at.
-            return;
-        };
+        // Gone before it was looked at.
+        let Ok(local) = stream.local_addr() else { return };
         let (host, port) = match &self.options.advertise {
             Some((host, port)) => (host.clone(), *port),
             None => (local.ip().to_canonical().to_string(), local.port()),
@@ -123,7 +164,8 @@ impl Service {
             port: i32::from(port),
             client_host: format!("/{}", peer.ip().to_canonical()),
             auto_create_topics: self.options.auto_create_topics,
-            request_bytes: self.request_bytes,
+            frame_memory: self.frame_memory,
+            idle: self.options.bounds.idle,
         };
         let stop = async move {
             // The sender is never used; its end is the signal.

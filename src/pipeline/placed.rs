@@ -82,7 +82,7 @@ fn fits(record: &Record) -> bool {
     let mut alone = BatchBuilder::new(Compression::Zstd);
     let Record { timestamp, key, value, headers, .. } = record;
     alone.push(*timestamp, key.as_deref(), value.as_deref(), headers).is_ok()
-        && alone.build().is_ok()
+        && alone.build().is_ok_and(|batch| batch.len() <= BATCH_BYTES)
 }
 
 /// At most what the record takes in a batch, not compressed.

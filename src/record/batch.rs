@@ -23,8 +23,8 @@ use bytes::{Buf, Bytes};
 
 use super::compression::Compression;
 use super::error::BatchError;
-use super::walk::{Records, Walk};
-use crate::limits::{BATCH_BYTES, BATCH_RECORDS};
+use super::walk::Records;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS};
 use crate::types::{Offset, ProducerId, TimestampMs};
 
 pub(super) const HEADER_BYTES: usize = 61;
@@ -40,6 +40,37 @@ const LOG_APPEND_TIME_BIT: i16 = 0x08;
 const TRANSACTIONAL_BIT: i16 = 0x10;
 const CONTROL_BIT: i16 = 0x20;
 
+/// The bits in a batch's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attributes(i16);
+
+impl Attributes {
+    pub(super) fn bits(self) -> i16 {
+        self.0
+    }
+
+    fn has(self, bit: i16) -> bool {
+        self.0 & bit != 0
+    }
+
+    pub(super) fn with_log_append_time(self, set: bool) -> Self {
+        match set {
+            true => Self(self.0 | LOG_APPEND_TIME_BIT),
+            false => Self(self.0 & !LOG_APPEND_TIME_BIT),
+        }
+    }
+
+    pub(super) fn with_codec(self, codec: Compression) -> Self {
+        Self(self.0 & !CODEC_MASK | codec.id())
+    }
+
+    /// Without what a producer has no say in: the timestamp type, bits that mean nothing yet, and
+    /// the one by which compaction marks its own.
+    pub(super) fn of_producer(self) -> Self {
+        Self(self.0 & (CODEC_MASK | TRANSACTIONAL_BIT | CONTROL_BIT))
+    }
+}
+
 /// Who set the timestamps of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimestampType {
@@ -50,7 +81,7 @@ pub enum TimestampType {
 }
 
 /// One batch. That it exists proves size, length, format, checksum and the sanity of its header;
-/// not that its records decode, which [`RecordBatch::validate`] does. Cloning shares the bytes.
+/// not that its records decode, which [`RecordBatch::accept`] finds out. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecordBatch {
     bytes: Bytes,
@@ -62,7 +93,7 @@ pub(super) struct Fields {
     pub(super) base_offset: Offset,
     pub(super) leader_epoch: i32,
     pub(super) crc: u32,
-    pub(super) attributes: i16,
+    pub(super) attributes: Attributes,
     pub(super) compression: Compression,
     pub(super) last_offset_delta: i32,
     pub(super) base_timestamp: TimestampMs,
@@ -95,12 +126,12 @@ impl RecordBatch {
     }
 
     pub(super) fn check_size(found: usize) -> Result<(), BatchError> {
-        if found > BATCH_BYTES {
+        if found > BATCH_BYTES_MAX {
             return Err(BatchError::TooLarge {
                 what: "batch in bytes",
-                limit: "BATCH_BYTES",
+                limit: "BATCH_BYTES_MAX",
                 found,
-                max: BATCH_BYTES,
+                max: BATCH_BYTES_MAX,
             });
         }
         Ok(())
@@ -121,7 +152,7 @@ impl RecordBatch {
         self.last_offset() + 1
     }
 
-    /// Records by the header; true once validated.
+    /// Records by the header; true once accepted.
     pub fn record_count(&self) -> i32 {
         self.fields.record_count
     }
@@ -195,36 +226,6 @@ impl RecordBatch {
         self.bytes.len()
     }
 
-    /// Checks what Kafka checks of a produced batch: data and not control, as many records as
-    /// offsets, a sequence number if it has a producer, every record decodable with the next offset
-    /// delta. Decompresses, within [`crate::limits::BATCH_DECOMPRESSED_BYTES`].
-    pub fn validate(&self) -> Result<(), BatchError> {
-        let Fields { last_offset_delta, record_count: count, .. } = self.fields;
-        if self.is_control() {
-            return Err(BatchError::Control);
-        }
-        if self.timestamp_type() == TimestampType::LogAppendTime {
-            return Err(BatchError::LogAppendTime);
-        }
-        if count == 0 {
-            return Err(BatchError::Empty);
-        }
-        let offsets = i64::from(last_offset_delta) + 1;
-        if offsets != i64::from(count) {
-            return Err(BatchError::Count { count, offsets });
-        }
-        if self.fields.producer.id >= 0 && self.fields.base_sequence < 0 {
-            let value = i64::from(self.fields.base_sequence);
-            return Err(BatchError::Field { field: "base sequence", value });
-        }
-        let payload = self.payload()?;
-        let mut walk = Walk::new(self.fields);
-        // Each delta is above the one before and none above the last: with as many records as
-        // offsets, each is its record's index.
-        while walk.next(&payload, |_, _| {}).transpose()?.is_some() {}
-        walk.finish(&payload)
-    }
-
     /// The records, with their offsets. They are slices of the batch, or of one buffer if it is
     /// compressed. The iterator ends after its first error.
     pub fn records(&self) -> Result<Records, BatchError> {
@@ -241,8 +242,16 @@ impl RecordBatch {
         out.extend_from_slice(&self.bytes[EPOCH_END..]);
     }
 
+    pub(super) fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    pub(super) fn attributes(&self) -> Attributes {
+        self.fields.attributes
+    }
+
     /// The records, not compressed.
-    fn payload(&self) -> Result<Bytes, BatchError> {
+    pub(super) fn payload(&self) -> Result<Bytes, BatchError> {
         self.fields.compression.decompress(self.bytes.slice(HEADER_BYTES..))
     }
 }
@@ -270,7 +279,7 @@ impl Fields {
             base_offset,
             leader_epoch,
             crc,
-            attributes,
+            attributes: Attributes(attributes),
             compression: Compression::from_id((attributes & CODEC_MASK) as u8)?,
             last_offset_delta: header.get_i32(),
             base_timestamp: header.get_i64(),
@@ -284,7 +293,12 @@ impl Fields {
     }
 
     fn has(&self, bit: i16) -> bool {
-        self.attributes & bit != 0
+        self.attributes.has(bit)
+    }
+
+    /// With the attributes that are a producer's to set.
+    pub(super) fn of_producer(&self) -> Self {
+        Self { attributes: self.attributes.of_producer(), ..*self }
     }
 
     pub(super) fn timestamp_type(&self) -> TimestampType {
@@ -398,10 +412,10 @@ mod tests {
 
     #[test]
     fn size_is_checked_before_all_else() {
-        let bytes = Bytes::from(vec![0xff; BATCH_BYTES + 1]);
+        let bytes = Bytes::from(vec![0xff; BATCH_BYTES_MAX + 1]);
         let error = RecordBatch::parse(bytes).unwrap_err();
-        assert!(matches!(error, BatchError::TooLarge { limit: "BATCH_BYTES", .. }), "{error}");
-        assert!(error.to_string().contains("BATCH_BYTES"));
+        assert!(matches!(error, BatchError::TooLarge { limit: "BATCH_BYTES_MAX", .. }), "{error}");
+        assert!(error.to_string().contains("BATCH_BYTES_MAX"));
     }
 
     #[test]
@@ -493,25 +507,9 @@ mod tests {
     }
 
     #[test]
-    fn what_producers_may_not_send() {
-        let control = patched(21, &CONTROL_BIT.to_be_bytes()).unwrap();
-        assert!(control.is_control());
-        assert_eq!(control.validate(), Err(BatchError::Control));
-        let producer = patched(field::PRODUCER_ID, &5_i64.to_be_bytes()).unwrap();
-        assert!(matches!(
-            producer.validate(),
-            Err(BatchError::Field { field: "base sequence", .. })
-        ));
-        let transactional = patched(21, &TRANSACTIONAL_BIT.to_be_bytes()).unwrap();
-        assert!(transactional.is_transactional());
-        assert_eq!(transactional.validate(), Ok(()));
-    }
-
-    #[test]
     fn log_append_time_is_that_of_the_batch() {
         let batch = patched(21, &LOG_APPEND_TIME_BIT.to_be_bytes()).unwrap();
         assert_eq!(batch.timestamp_type(), TimestampType::LogAppendTime);
-        assert_eq!(batch.validate(), Err(BatchError::LogAppendTime));
         for record in batch.records().unwrap() {
             assert_eq!(record.unwrap().timestamp, batch.max_timestamp());
         }

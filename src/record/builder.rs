@@ -1,7 +1,7 @@
 //! Writing a batch: what pipelines and the HTTP API produce.
 
 use super::batch::{ATTRIBUTES_AT, HEADER_BYTES, MAGIC, RecordBatch};
-use super::compression::Compression;
+use super::compression::{Codec, Compression};
 use super::error::{BatchError, RecordProblem};
 use super::record::{Header, put_varint, varint_len};
 use crate::limits::{BATCH_DECOMPRESSED_BYTES, BATCH_RECORDS, RECORD_HEADERS};
@@ -92,7 +92,7 @@ impl BatchBuilder {
     }
 
     /// The batch: an error when it is empty or, compressed, larger than
-    /// [`crate::limits::BATCH_BYTES`].
+    /// [`crate::limits::BATCH_BYTES_MAX`].
     pub fn build(self) -> Result<RecordBatch, BatchError> {
         if self.is_empty() {
             return Err(BatchError::Empty);
@@ -102,10 +102,7 @@ impl BatchBuilder {
             Compression::None => self.buffer,
             codec => {
                 let (_, records) = self.buffer.split_at(HEADER_BYTES);
-                let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len() / 2);
-                bytes.resize(HEADER_BYTES, 0);
-                codec.compress(records, &mut bytes)?;
-                bytes
+                compressed(records, codec.into())?
             }
         };
         RecordBatch::check_size(bytes.len())?;
@@ -176,6 +173,31 @@ impl BatchBuilder {
     }
 }
 
+/// Room for a header, then the records, compressed.
+fn compressed(records: &[u8], codec: Codec) -> Result<Vec<u8>, BatchError> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len() / 2);
+    bytes.resize(HEADER_BYTES, 0);
+    codec.compress(records, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// A batch's bytes, its records with another codec; `records` are they, not compressed.
+pub(super) fn recompressed(
+    batch: &RecordBatch,
+    records: &[u8],
+    codec: Codec,
+) -> Result<Vec<u8>, BatchError> {
+    let mut bytes = compressed(records, codec)?;
+    let header = &batch.as_bytes()[ATTRIBUTES_AT..HEADER_BYTES];
+    let mut fields = [0; HEADER_BYTES - ATTRIBUTES_AT];
+    fields.copy_from_slice(header);
+    let attributes = batch.attributes().with_codec(codec.compression);
+    fields[..2].copy_from_slice(&attributes.bits().to_be_bytes());
+    RecordBatch::check_size(bytes.len())?;
+    seal(&mut bytes, fields);
+    Ok(bytes)
+}
+
 /// Writes the header of the batch whose records stand in `bytes` behind the room for it.
 fn seal(bytes: &mut [u8], fields: [u8; HEADER_BYTES - ATTRIBUTES_AT]) {
     let length = (bytes.len() - 12) as i32;
@@ -205,7 +227,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::limits::BATCH_BYTES;
+    use crate::limits::BATCH_BYTES_MAX;
 
     #[test]
     fn an_empty_batch_is_not_built() {
@@ -262,13 +284,13 @@ mod tests {
 
     #[test]
     fn a_batch_beyond_the_limit_is_not_built() {
-        let value = vec![7; BATCH_BYTES];
+        let value = vec![7; BATCH_BYTES_MAX];
         let mut builder = BatchBuilder::new(Compression::None);
         builder.push(0, None, Some(&value), &[]).unwrap();
         let error = builder.build().unwrap_err();
-        assert!(matches!(error, BatchError::TooLarge { limit: "BATCH_BYTES", .. }), "{error}");
+        assert!(matches!(error, BatchError::TooLarge { limit: "BATCH_BYTES_MAX", .. }), "{error}");
         let mut builder = BatchBuilder::new(Compression::Gzip);
         builder.push(0, None, Some(&value), &[]).unwrap();
-        assert!(builder.build().unwrap().len() < BATCH_BYTES);
+        assert!(builder.build().unwrap().len() < BATCH_BYTES_MAX);
     }
 }

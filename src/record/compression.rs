@@ -21,6 +21,8 @@ const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 const SNAPPY_RATIO_MAX: usize = 22;
 
 const LZ4_MAGIC: &[u8; 4] = &0x184D_2204_u32.to_le_bytes();
+/// In the byte behind the magic: no block refers to the ones before it.
+const LZ4_INDEPENDENT_BIT: u8 = 0x20;
 
 /// Level 3 is Kafka's default, and zstd's own.
 const ZSTD_LEVEL: i32 = 3;
@@ -42,6 +44,37 @@ pub enum Compression {
     Lz4,
     /// Zstandard (RFC 8878).
     Zstd,
+}
+
+/// A codec and how hard it is to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codec {
+    /// The codec.
+    pub compression: Compression,
+    /// Its level, for gzip and zstd; the codec's own default if not said. Others have none here.
+    pub level: Option<i32>,
+}
+
+impl From<Compression> for Codec {
+    fn from(compression: Compression) -> Self {
+        Self { compression, level: None }
+    }
+}
+
+impl Codec {
+    /// Appends `data`, compressed, to `out`.
+    pub(super) fn compress(self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+        let done = match self.compression {
+            Compression::None => out.write_all(data),
+            Compression::Gzip => compress_gzip(data, self.level, out),
+            Compression::Snappy => compress_snappy(data, out),
+            Compression::Lz4 => compress_lz4(data, out),
+            Compression::Zstd => {
+                zstd::stream::copy_encode(data, out, self.level.unwrap_or(ZSTD_LEVEL))
+            }
+        };
+        done.map_err(|error| self.compression.failed(error))
+    }
 }
 
 impl Compression {
@@ -76,18 +109,6 @@ impl Compression {
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
         }
-    }
-
-    /// Appends `data`, compressed, to `out`.
-    pub(super) fn compress(self, data: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
-        let done = match self {
-            Self::None => out.write_all(data),
-            Self::Gzip => compress_gzip(data, out),
-            Self::Snappy => compress_snappy(data, out),
-            Self::Lz4 => compress_lz4(data, out),
-            Self::Zstd => zstd::stream::copy_encode(data, out, ZSTD_LEVEL),
-        };
-        done.map_err(|error| self.failed(error))
     }
 
     /// What `data` holds; a slice of it when it is not compressed.
@@ -133,6 +154,10 @@ impl Compression {
         if !data.starts_with(LZ4_MAGIC) {
             return Err(self.failed("not an lz4 frame"));
         }
+        // Kafka refuses them, since the Java client cannot read them.
+        if data.get(LZ4_MAGIC.len()).is_none_or(|flags| flags & LZ4_INDEPENDENT_BIT == 0) {
+            return Err(self.failed("the frame's blocks depend on each other"));
+        }
         let mut decoder = FrameDecoder::new(data);
         let out = self.read_within(&mut decoder, data.len(), max)?;
         match decoder.into_inner() {
@@ -143,14 +168,19 @@ impl Compression {
 
     fn decompress_snappy(self, data: &[u8], max: usize) -> Result<Bytes, BatchError> {
         let mut out = Vec::new();
-        let Some(framed) = data.strip_prefix(XERIAL_MAGIC) else {
+        if !data.starts_with(XERIAL_MAGIC) {
             self.snappy_block(data, &mut out, max)?;
             return Ok(out.into());
-        };
-        let mut rest = framed
-            .get(XERIAL_VERSIONS.len()..)
-            .ok_or_else(|| self.failed("ends within its framing header"))?;
+        }
+        let mut rest = data;
         while !rest.is_empty() {
+            // At the beginning, and again where streams were put one behind the other.
+            if let Some(framed) = rest.strip_prefix(XERIAL_MAGIC) {
+                rest = framed
+                    .get(XERIAL_VERSIONS.len()..)
+                    .ok_or_else(|| self.failed("ends within its framing header"))?;
+                continue;
+            }
             let (length, blocks) = rest
                 .split_first_chunk::<4>()
                 .ok_or_else(|| self.failed("ends within a block length"))?;
@@ -200,8 +230,10 @@ fn too_large(found: usize, max: usize) -> BatchError {
     }
 }
 
-fn compress_gzip(data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
+fn compress_gzip(data: &[u8], level: Option<i32>, out: &mut Vec<u8>) -> io::Result<()> {
+    let level = level.and_then(|level| u32::try_from(level).ok()).filter(|level| *level <= 9);
+    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let mut encoder = flate2::write::GzEncoder::new(out, level);
     encoder.write_all(data)?;
     encoder.finish().map(drop)
 }
@@ -241,7 +273,7 @@ mod tests {
 
     fn compressed(codec: Compression, data: &[u8]) -> Bytes {
         let mut out = Vec::new();
-        codec.compress(data, &mut out).unwrap();
+        Codec::from(codec).compress(data, &mut out).unwrap();
         out.into()
     }
 
@@ -309,18 +341,54 @@ mod tests {
         assert_eq!(Compression::Snappy.decompress(block.into()).unwrap(), data);
     }
 
-    #[test]
-    fn lz4_blocks_may_be_linked() {
-        let data = text(300_000);
+    fn lz4_frame(data: &[u8], mode: BlockMode) -> Bytes {
         let info = FrameInfo::new()
-            .block_mode(BlockMode::Linked)
+            .block_mode(mode)
             .block_size(BlockSize::Max64KB)
             .block_checksums(true)
             .content_checksum(true);
         let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
-        encoder.write_all(&data).unwrap();
-        let linked = encoder.finish().unwrap();
-        assert_eq!(Compression::Lz4.decompress(linked.into()).unwrap(), data);
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap().into()
+    }
+
+    #[test]
+    fn lz4_checksums_are_read_and_linked_blocks_are_not() {
+        let data = text(300_000);
+        let frame = lz4_frame(&data, BlockMode::Independent);
+        assert_eq!(Compression::Lz4.decompress(frame).unwrap(), data);
+        let error = Compression::Lz4.decompress(lz4_frame(&data, BlockMode::Linked)).unwrap_err();
+        assert!(error.to_string().contains("depend on each other"), "{error}");
+    }
+
+    #[test]
+    fn streams_one_behind_the_other_are_one() {
+        let data = text(100_000);
+        let (first, second) = data.split_at(40_000);
+        for codec in [Compression::Gzip, Compression::Snappy, Compression::Zstd] {
+            let both = [compressed(codec, first), compressed(codec, second)].concat();
+            let whole = codec.decompress_within(both.clone().into(), 100_000);
+            assert_eq!(whole.unwrap(), data, "{codec}");
+            let over = codec.decompress_within(both.into(), 99_999);
+            assert!(matches!(over, Err(BatchError::TooLarge { .. })), "{codec}");
+        }
+    }
+
+    #[test]
+    fn levels_are_the_codecs() {
+        let data = text(100_000);
+        for (compression, least, most) in
+            [(Compression::Gzip, Some(1), Some(9)), (Compression::Zstd, Some(-7), Some(19))]
+        {
+            let size = |level| {
+                let mut out = Vec::new();
+                Codec { compression, level }.compress(&data, &mut out).unwrap();
+                assert_eq!(compression.decompress(out.clone().into()).unwrap(), data);
+                out.len()
+            };
+            assert!(size(most) < size(least), "{compression}");
+            size(None);
+        }
     }
 
     #[test]

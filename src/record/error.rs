@@ -1,6 +1,7 @@
 //! What can be wrong with a record batch. Which Kafka code that is, others decide.
 
 use super::compression::Compression;
+use crate::types::TimestampMs;
 
 /// Why a batch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,12 +89,42 @@ pub enum BatchError {
     /// A control batch where only data may stand.
     #[error("control batches are not for producers to send")]
     Control,
-    /// A producer's batch that claims to have been timestamped by a broker.
-    #[error("the timestamp type log-append-time is not for producers to set")]
-    LogAppendTime,
     /// No record.
     #[error("batch has no record")]
     Empty,
+    /// Not one whole batch.
+    #[error("there is no whole batch in {actual} bytes")]
+    Incomplete {
+        /// Bytes that are there.
+        actual: usize,
+    },
+    /// More than the one batch that a producer may send.
+    #[error("there is more than one batch for the partition")]
+    Several,
+    /// Records that are well-formed, but not what the topic accepts.
+    #[error("{count} of the batch's records were refused; {}", first(.records))]
+    Refused {
+        /// Which and why; at most [`crate::limits::REFUSED_RECORDS`].
+        records: Vec<RefusedRecord>,
+        /// How many in all.
+        count: usize,
+    },
+}
+
+/// A record that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedRecord {
+    /// Index in the batch, from 0.
+    pub index: i32,
+    /// Why.
+    pub problem: RecordProblem,
+}
+
+fn first(records: &[RefusedRecord]) -> String {
+    records.first().map_or_else(String::new, |first| {
+        let RefusedRecord { index, problem } = first;
+        format!("record {index}: {problem}")
+    })
 }
 
 /// What is wrong with one record.
@@ -138,6 +169,22 @@ pub enum RecordProblem {
     /// Base timestamp and delta leave the range of a timestamp.
     #[error("timestamp is out of range")]
     Timestamp,
+    /// Further from the broker's time than the topic accepts.
+    #[error("timestamp {timestamp} is not within {earliest} and {latest}")]
+    Untimely {
+        /// The record's.
+        timestamp: TimestampMs,
+        /// The least that is accepted.
+        earliest: TimestampMs,
+        /// The greatest that is accepted.
+        latest: TimestampMs,
+    },
+    /// A claim to have been timestamped by the broker, where the broker does so.
+    #[error("the timestamp type log-append-time is not for producers to set")]
+    LogAppendTime,
+    /// No key in a topic that is compacted.
+    #[error("has no key, and the topic is compacted")]
+    NoKey,
     /// More headers than [`crate::limits::RECORD_HEADERS`].
     #[error("has {found} headers, the limit RECORD_HEADERS allows {max}")]
     Headers {

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::records as theirs;
 
 use super::batch::{ATTRIBUTES_AT, HEADER_BYTES};
-use super::{BatchBuilder, BatchError, Compression, Header, Record, RecordBatch};
+use super::{BatchBuilder, BatchError, Codec, Compression, Header, Record, RecordBatch, Terms};
 use crate::limits::BATCH_DECOMPRESSED_BYTES;
 use crate::types::ProducerId;
 
@@ -147,6 +147,8 @@ fn exercise(batch: &RecordBatch) {
     }
     if valid.is_ok() {
         assert_eq!(count, batch.record_count());
+        let accepted = batch.clone().accept(&Terms::default()).unwrap();
+        assert_eq!(accepted.record_count(), count);
     }
 }
 
@@ -237,7 +239,8 @@ fn a_bomb_ends_at_the_limit_in_every_codec() {
     for codec in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
         let mut bytes = batch_of(Compression::None, 1).as_bytes()[..HEADER_BYTES].to_vec();
         bytes[22] = codec.id() as u8;
-        codec.compress(&vec![0; BATCH_DECOMPRESSED_BYTES + 1], &mut bytes).unwrap();
+        let bomb = vec![0; BATCH_DECOMPRESSED_BYTES + 1];
+        Codec::from(codec).compress(&bomb, &mut bytes).unwrap();
         assert!(bytes.len() < crate::limits::BATCH_BYTES, "{codec}");
         reseal(&mut bytes);
         let batch = RecordBatch::parse(bytes.into()).unwrap();

@@ -4,6 +4,7 @@
 //!
 //! Plain data: no I/O, no clock, no Kafka error codes. Formats 0 and 1 are refused (KIP-724).
 
+mod accept;
 mod batch;
 mod builder;
 mod compression;
@@ -11,16 +12,18 @@ mod error;
 mod partitioner;
 #[expect(clippy::module_inception, reason = "one record of the room of records")]
 mod record;
+mod stamp;
 mod stretch;
 mod walk;
 
 #[cfg(test)]
 mod hostile;
 
+pub use accept::{Terms, Timestamps};
 pub use batch::{RecordBatch, TimestampType, split_batches};
 pub use builder::BatchBuilder;
-pub use compression::Compression;
-pub use error::{BatchError, RecordProblem};
+pub use compression::{Codec, Compression};
+pub use error::{BatchError, RecordProblem, RefusedRecord};
 pub use partitioner::partition_for_key;
 pub use record::{Header, Record};
 pub use stretch::batches_from;

@@ -41,7 +41,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("ureq", &["cli"]),
     ("indicatif", &["cli"]),
     ("notify", &["cli"]),
-    ("toml", &["pipeline"]),
+    ("toml", &["pipeline", "config"]),
     ("crc32c", &["record"]),
     ("flate2", &["record"]),
     ("lz4_flex", &["record"]),

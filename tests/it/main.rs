@@ -12,6 +12,7 @@ mod kafka_messages;
 mod kafka_schema;
 mod manifests;
 mod pipelines;
+mod produce;
 mod protocol;
 mod readme;
 mod util;

@@ -16,7 +16,7 @@ use self::session::Session;
 use super::listen::ListenArgs;
 use super::output::Out;
 use super::runtime;
-use crate::config::{DEFAULT_HTTP, DEFAULT_KAFKA};
+use crate::config::Settings;
 use crate::types::TopicName;
 
 /// Run a broker for one manifest and watch what comes out of its pipelines.
@@ -91,9 +91,11 @@ impl Dev {
         let folder = fresh.as_ref().map(|fresh| fresh.path().to_owned());
         let folder = data.or(folder).unwrap_or_default();
         // Beside a broker that has the usual ones.
-        let (kafka, http) =
-            if once { ("localhost:0", "127.0.0.1:0") } else { (DEFAULT_KAFKA, DEFAULT_HTTP) };
-        let config = listen.settings(folder, kafka, http).validate()?;
+        let free = |address: &str| once.then(|| address.to_owned());
+        let kafka = free("localhost:0").map(|kafka| vec![kafka]);
+        let unsaid = Settings { kafka, http: free("127.0.0.1:0"), ..Settings::default() };
+        let said = Settings { data: Some(folder), ..listen.settings() };
+        let config = said.or(unsaid).validate()?;
         check_file(&manifest)?;
         inputs.iter().try_for_each(|input| check_file(&input.file))?;
         let show = show.unwrap_or(if once { Show::Sample } else { Show::All });
