@@ -59,14 +59,14 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 512 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Room that the active segment has on the disk beyond what is written, bytes; see
-/// `storage/room.rs`.
-pub const ROOM_BYTES: u64 = MIB as u64;
-/// Size of the steps in which it is made, bytes. A millisecond of the disk's time, once in some
-/// hundred small groups.
-pub const ROOM_STEP_BYTES: u64 = MIB as u64;
-/// After a larger group no room is made: its bytes cost more than the file system's journal.
-pub const ROOM_GROUP_BYTES: u64 = 64 * KIB as u64;
+/// Size of the redo file, bytes: some 400 small commits, whose pages the active segment need not
+/// have synced. Less beside small segments.
+pub const REDO_BYTES: u64 = 16 * MIB as u64;
+/// Least size of the redo file.
+pub const REDO_BYTES_MIN: u64 = 512 * KIB as u64;
+/// Pages of a commit that go through the redo file, bytes. Of more the disk's bandwidth is the
+/// cost, and writing them twice doubles it.
+pub const REDO_COMMIT_BYTES: usize = 256 * KIB;
 /// Largest chunk, bytes, unless a single batch is larger.
 pub const CHUNK_BYTES: usize = MIB;
 /// Sealed segments kept open for reading.
@@ -288,6 +288,7 @@ const _: () = {
     assert!(PLUGIN_MEMORY_BYTES <= PLUGIN_MEMORY_BYTES_MAX);
     assert!(PLUGIN_MEMORY_MARK_PERCENT < 100);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
+    assert!(REDO_COMMIT_BYTES as u64 <= REDO_BYTES_MIN / 2);
     assert!(HTTP_BATCH_BYTES < BATCH_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= HTTP_BODY_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);

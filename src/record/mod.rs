@@ -28,3 +28,8 @@ pub use partitioner::partition_for_key;
 pub use record::{Header, Record};
 pub use stretch::batches_from;
 pub use walk::Records;
+
+/// CRC-32C, as record batches have it (RFC 3720, appendix B.4).
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}

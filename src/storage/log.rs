@@ -11,9 +11,10 @@ use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Backend, Files, OpenMode, Place};
 use super::journal::Extent;
 use super::meta::Meta;
-use super::segment::{self, ReadRange, Writable};
+use super::redo::{self, RedoLog};
+use super::segment::{self, ActiveSegment, ReadRange};
 use super::{StorageError, at};
-use crate::limits::{OPEN_SEGMENTS, ROOM_GROUP_BYTES};
+use crate::limits::OPEN_SEGMENTS;
 use crate::record::RecordBatch;
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
@@ -32,6 +33,7 @@ pub(super) struct Run {
 
 pub(super) struct Log {
     files: Arc<dyn Files>,
+    redo: Arc<RedoLog>,
     segment_bytes: u64,
     active: RwLock<Active>,
     /// Apart from the lock that readers hold while they read.
@@ -52,7 +54,7 @@ impl std::fmt::Debug for Log {
 struct Active {
     number: u64,
     /// `None` only after a failure to begin the next segment.
-    open: Option<Writable>,
+    open: Option<ActiveSegment>,
 }
 
 /// How much was written.
@@ -60,8 +62,6 @@ struct Active {
 struct Written {
     /// Bytes of the active segment.
     bytes: u64,
-    /// Bytes of the last group.
-    group_bytes: u64,
     /// First sequence number of the active segment.
     first_sequence: Option<u64>,
     last_sequence: u64,
@@ -86,13 +86,18 @@ impl Log {
         }
         let unsealed: Vec<u64> =
             present.iter().copied().filter(|n| !sealed.segments.contains_key(n)).collect();
+        let redo = RedoLog::open(&*files, segment_bytes, present.is_empty());
+        let redo = Arc::new(redo.map_err(at(redo::FILE))?);
         let (active, written) = match unsealed[..] {
             [] => {
                 let number = sealed.segments.keys().max().map_or(1, |last| last + 1);
-                let open = Some(segment::create(&*files, number)?);
+                let open = Some(segment::create(&*files, number, &redo)?);
                 (Active { number, open }, Written { last_sequence, ..Written::default() })
             }
-            [number] => recover_active(&*files, number, last_sequence, &mut runs, meta)?,
+            [number] => {
+                let open = segment::open_active(&*files, number, &redo)?;
+                recover_active(open, number, last_sequence, &mut runs, meta)?
+            }
             [first, second, ..] => {
                 return Err(StorageError::SegmentUnexpected {
                     file: segment::file_name(first),
@@ -106,7 +111,7 @@ impl Log {
         }
         let (active, written) = (RwLock::new(active), Mutex::new(written));
         let (sealed, runs) = (Mutex::default(), RwLock::new(runs));
-        Ok(Self { files, segment_bytes, active, written, sealed, runs })
+        Ok(Self { files, redo, segment_bytes, active, written, sealed, runs })
     }
 
     /// Sequence number of the last group that was appended.
@@ -130,9 +135,8 @@ impl Log {
         let mut written = self.written();
         written.first_sequence.get_or_insert(sequence);
         written.last_sequence = sequence;
-        written.group_bytes = COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
-        written.group_bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
-        written.bytes += written.group_bytes;
+        written.bytes += COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
+        written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
         drop(written);
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         for chunk in chunks {
@@ -157,14 +161,14 @@ impl Log {
             return Err(StorageError::Failed);
         };
         let number = active.number;
-        open.database.close().map_err(at(&segment::file_name(number)))?;
+        open.close().map_err(at(&segment::file_name(number)))?;
         let runs: Vec<(TopicPartition, Run)> = {
             let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
             let last = runs.iter().filter_map(|(p, runs)| Some((*p, *runs.last()?)));
             last.filter(|(_, run)| run.segment == number).collect()
         };
         meta.seal(number, (first_sequence, written.last_sequence), &runs)?;
-        let next = segment::create(&*self.files, number + 1)?;
+        let next = segment::create(&*self.files, number + 1, &self.redo)?;
         tracing::info!(sealed = number, active = number + 1, "began a new segment");
         *active = Active { number: number + 1, open: Some(next) };
         written.bytes = 0;
@@ -172,14 +176,11 @@ impl Log {
         Ok(())
     }
 
-    /// Makes room in the active segment for small groups to come.
-    pub(super) fn make_room(&self) -> Result<(), StorageError> {
-        if self.written().group_bytes > ROOM_GROUP_BYTES {
-            return Ok(());
-        }
+    /// Syncs the active segment ahead of need, so that no commit must.
+    pub(super) fn checkpoint(&self) -> Result<(), StorageError> {
         let active = self.active();
         let Some(open) = &active.open else { return Err(StorageError::Failed) };
-        open.file.make_room().map_err(at(&segment::file_name(active.number)))
+        open.file.checkpoint().map_err(at(&segment::file_name(active.number)))
     }
 
     /// Forgets the partitions that are no more; their bytes go with their segments.
@@ -258,7 +259,7 @@ impl Log {
     pub(super) fn close(&self) -> Result<(), StorageError> {
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
         match active.open.take() {
-            Some(open) => open.database.close().map_err(at(&segment::file_name(active.number))),
+            Some(open) => open.close().map_err(at(&segment::file_name(active.number))),
             None => Ok(()),
         }
     }
@@ -318,8 +319,8 @@ impl Log {
         match open()? {
             Err(DatabaseError::RepairAborted) => {
                 // Closed by us, yet not found closed: repair it once.
-                let repaired = segment::open_database(&*self.files, &name)?;
-                repaired.database.close().map_err(at(&name))?;
+                let database = segment::open_database(&*self.files, &name)?;
+                database.close().map_err(at(&name))?;
                 open()?.map_err(at(&name))
             }
             opened => opened.map_err(at(&name)),
@@ -341,16 +342,15 @@ fn extend_runs(runs: &mut HashMap<TopicPartition, Vec<Run>>, segment: u64, exten
     }
 }
 
-/// Opens the segment that was active, learns from its journal what it holds, and replays the
+/// Learns from the journal of the segment that was active what it holds, and replays the
 /// entries that `meta` has not applied.
 fn recover_active(
-    files: &dyn Files,
+    open: ActiveSegment,
     number: u64,
     sealed_last_sequence: u64,
     runs: &mut HashMap<TopicPartition, Vec<Run>>,
     meta: &Meta,
 ) -> Result<(Active, Written), StorageError> {
-    let open = segment::open_database(files, &segment::file_name(number))?;
     let mut first_sequence = None;
     let mut last_sequence = sealed_last_sequence;
     let (mut bytes, mut replayed) = (0, 0_u64);
@@ -376,5 +376,5 @@ fn recover_active(
         tracing::info!(segment = number, entries = replayed, "replayed the journal");
     }
     let active = Active { number, open: Some(open) };
-    Ok((active, Written { bytes, group_bytes: 0, first_sequence, last_sequence }))
+    Ok((active, Written { bytes, first_sequence, last_sequence }))
 }

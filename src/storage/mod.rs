@@ -13,7 +13,7 @@ mod journal;
 mod log;
 mod memory;
 mod meta;
-mod room;
+mod redo;
 mod segment;
 mod tables;
 #[cfg(test)]
@@ -233,7 +233,7 @@ impl Store {
             || self.reader.meta.pending_bytes() >= META_PENDING_BYTES;
         self.guarded(|reader| {
             reader.log.roll_if_full(&reader.meta)?;
-            reader.log.make_room()?;
+            reader.log.checkpoint()?;
             if due { reader.meta.flush() } else { Ok(()) }
         })?;
         if due {

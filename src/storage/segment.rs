@@ -1,12 +1,14 @@
 //! One redb file of the log: the chunks and journal entries of its groups.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
 use super::chunk::Chunk;
-use super::files::{Files, OpenMode};
+use super::files::{Backend, Files, OpenMode};
 use super::journal::{Effects, Extent};
-use super::room::RoomyFile;
+use super::redo::{self, RedoLog, SegmentFile};
 use super::tables::{CHUNKS, FORMAT, FORMAT_VERSION, JOURNAL};
 use super::{StorageError, at};
 use crate::limits::SEGMENT_CACHE_BYTES;
@@ -19,10 +21,18 @@ const SUFFIX: &str = ".redb";
 /// Ending of a file that is still being made.
 const NEW_SUFFIX: &str = ".new";
 
-/// A database that is written, and its file.
-pub(super) struct Writable {
+/// The segment that is written: its database, and the file under it.
+pub(super) struct ActiveSegment {
     pub(super) database: Database,
-    pub(super) file: RoomyFile,
+    pub(super) file: SegmentFile,
+}
+
+impl ActiveSegment {
+    /// Closes it, so that nothing must be repaired or replayed.
+    pub(super) fn close(self) -> Result<(), redb::Error> {
+        self.file.finish();
+        Ok(self.database.close()?)
+    }
 }
 
 pub(super) fn file_name(number: u64) -> String {
@@ -54,12 +64,12 @@ pub(super) fn create_database(
     name: &str,
     dir: &str,
     tables: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<Writable, StorageError> {
+) -> Result<Database, StorageError> {
     let new = format!("{name}{NEW_SUFFIX}");
-    let file = RoomyFile::new(files.open(&new, OpenMode::New).map_err(at(&new))?);
+    let backend = files.open(&new, OpenMode::New).map_err(at(&new))?;
     let database = Builder::new()
         .set_cache_size(SEGMENT_CACHE_BYTES)
-        .create_with_backend(file.clone())
+        .create_with_backend(Backend(backend))
         .map_err(at(&new))?;
     let make = || -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
@@ -70,18 +80,18 @@ pub(super) fn create_database(
     make().map_err(at(&new))?;
     files.rename(&new, name).map_err(at(name))?;
     files.sync_dir(dir).map_err(at(dir))?;
-    Ok(Writable { database, file })
+    Ok(database)
 }
 
 /// Opens a database for writing, repairing it after a crash, and checks its format version.
-pub(super) fn open_database(files: &dyn Files, name: &str) -> Result<Writable, StorageError> {
-    let file = RoomyFile::new(files.open(name, OpenMode::Existing).map_err(at(name))?);
+pub(super) fn open_database(files: &dyn Files, name: &str) -> Result<Database, StorageError> {
+    let backend = files.open(name, OpenMode::Existing).map_err(at(name))?;
     let database = Builder::new()
         .set_cache_size(SEGMENT_CACHE_BYTES)
-        .create_with_backend(file.clone())
+        .create_with_backend(Backend(backend))
         .map_err(at(name))?;
     check_format(&database, name)?;
-    Ok(Writable { database, file })
+    Ok(database)
 }
 
 pub(super) fn check_format(
@@ -102,12 +112,41 @@ pub(super) fn check_format(
     }
 }
 
-pub(super) fn create(files: &dyn Files, number: u64) -> Result<Writable, StorageError> {
-    create_database(files, &file_name(number), DIR, |transaction| {
+/// Makes a segment and opens it as the active one.
+pub(super) fn create(
+    files: &dyn Files,
+    number: u64,
+    redo: &Arc<RedoLog>,
+) -> Result<ActiveSegment, StorageError> {
+    let name = file_name(number);
+    let database = create_database(files, &name, DIR, |transaction| {
         transaction.open_table(CHUNKS)?;
         transaction.open_table(JOURNAL)?;
         Ok(())
-    })
+    })?;
+    database.close().map_err(at(&name))?;
+    open_active(files, number, redo)
+}
+
+/// Opens a segment as the active one. After a crash this brings it up to the last commit first.
+pub(super) fn open_active(
+    files: &dyn Files,
+    number: u64,
+    redo: &Arc<RedoLog>,
+) -> Result<ActiveSegment, StorageError> {
+    let name = file_name(number);
+    let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    let commits = redo.replay(number, &*file).map_err(at(redo::FILE))?;
+    if commits > 0 {
+        tracing::info!(segment = number, commits, "replayed the redo file");
+    }
+    let file = SegmentFile::new(number, file, Arc::clone(redo));
+    let database = Builder::new()
+        .set_cache_size(SEGMENT_CACHE_BYTES)
+        .create_with_backend(file.clone())
+        .map_err(at(&name))?;
+    check_format(&database, &name)?;
+    Ok(ActiveSegment { database, file })
 }
 
 /// Writes a group: one transaction, one fsync. Durable when it returns.
