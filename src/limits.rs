@@ -69,6 +69,28 @@ pub const REDO_BYTES_MIN: u64 = 512 * KIB as u64;
 pub const REDO_COMMIT_BYTES: usize = 256 * KIB;
 /// Largest chunk, bytes, unless a single batch is larger.
 pub const CHUNK_BYTES: usize = MIB;
+/// Bytes on disk of a run, the stretch of a partition that retention, moving and compaction take
+/// at once and that a lookup by time reads; the index of them takes 80 bytes of memory each.
+pub const RUN_BYTES: u64 = CHUNK_BYTES as u64;
+/// Longest time between the first and the last timestamp of a run, milliseconds: an hour of what
+/// comes in drops expires by the hour.
+pub const RUN_SPAN_MS: i64 = 3_600_000;
+/// Keys that one pass of compaction keeps in mind, about 40 bytes each; further ones wait for
+/// another pass.
+pub const COMPACTION_KEYS: usize = 1_000_000;
+/// How often retention and the need for cleaning are looked at, milliseconds.
+pub const CLEAN_ROUND_MS: u64 = 1_000;
+/// How long records are kept at least, whatever their timestamps, milliseconds, unless
+/// `retention.ms` is less; Kafka's `log.retention.check.interval.ms`.
+pub const RETENTION_LEAST_MS: u64 = 300_000;
+/// What moving and compaction write at most, bytes per second.
+pub const CLEAN_BYTES_PER_SECOND: u64 = 64 * MIB as u64;
+/// Age below which an active segment is not sealed for the sake of cleaning, milliseconds,
+/// whatever `segment.ms` says.
+pub const SEGMENT_AGE_MIN_MS: u64 = 2_000;
+/// Sealed segments smaller than an eighth of the size; beyond so many the smallest is moved into
+/// the active one.
+pub const SMALL_SEGMENTS: usize = 8;
 /// Sealed segments kept open for reading.
 pub const OPEN_SEGMENTS: usize = 16;
 /// redb's page cache for the active segment and for meta, bytes each.

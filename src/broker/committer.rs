@@ -50,8 +50,8 @@ pub(super) struct QueuePermit {
 /// The writer's side of a broker.
 pub struct Committer {
     store: Store,
-    shared: Arc<Shared>,
-    tails: TailBudget,
+    pub(super) shared: Arc<Shared>,
+    pub(super) tails: TailBudget,
     producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
 }
 

@@ -219,7 +219,7 @@ impl Broker {
         &self,
         partition: TopicPartition,
     ) -> Result<Option<(Offset, TimestampMs)>, ReadError> {
-        self.blocking(move |shared| match shared.store.max_timestamp(partition) {
+        self.blocking(move |shared| match shared.store.max_timestamp(partition)? {
             Some(timestamp) => shared.offset_for_timestamp(partition, timestamp),
             None => Ok(None),
         })

@@ -5,13 +5,17 @@
 //! fsync. What is visible when: right after that, to everybody at once; never before.
 
 mod alteration;
+mod cleaner;
 mod commit;
 mod committer;
+mod compaction;
 mod coordinator;
 mod fetch;
 mod group;
 mod groups;
+mod log_start;
 mod producers;
+mod retention;
 mod settings;
 mod tail;
 mod topic_config;
@@ -19,13 +23,14 @@ mod topics;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use self::alteration::{Alteration, SettingChange};
+pub use self::cleaner::Cleaner;
 pub use self::commit::{
     Append, Appended, Commit, CommitError, Committed, OffsetChange, PendingCommit, StateChange,
 };
@@ -38,6 +43,7 @@ pub use self::group::{
     JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
 };
 pub use self::groups::DeleteGroupError;
+pub use self::log_start::DeleteRecordsError;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
@@ -62,7 +68,15 @@ pub struct Broker {
     queue_count: Arc<Semaphore>,
     queue_bytes: Arc<Semaphore>,
     producer_ids: Arc<tokio::sync::Mutex<Range<i64>>>,
-    thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    threads: Arc<Mutex<Option<Threads>>>,
+}
+
+/// The threads of a broker, and what ends the cleaner's when it goes.
+#[derive(Debug)]
+struct Threads {
+    stop_cleaner: Sender<()>,
+    cleaner: std::thread::JoinHandle<()>,
+    committer: std::thread::JoinHandle<()>,
 }
 
 /// What readers see. Written by the committer after its fsync.
@@ -78,18 +92,23 @@ struct Shared {
 }
 
 impl Broker {
-    /// Opens the store in `files` and starts the committer's thread.
+    /// Opens the store in `files` and starts the threads of the committer and the cleaner.
     pub fn open(
         files: Arc<dyn Files>,
         options: &StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StorageError> {
-        let (broker, committer, queue) = Self::assemble(files, options, clock)?;
-        let thread = std::thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || committer.run(&queue))
-            .map_err(|error| StorageError::File { file: ".".into(), source: error.into() })?;
-        *broker.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        let (broker, committer, cleaner, queue) = Self::assemble(files, options, clock)?;
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map_err(|error| StorageError::File { file: ".".into(), source: error.into() })
+        };
+        let committer = spawn("committer", Box::new(move || committer.run(&queue)))?;
+        let (stop_cleaner, stop) = channel();
+        let queue = broker.queue.clone();
+        let cleaner = spawn("cleaner", Box::new(move || cleaner.run(&queue, &stop)))?;
+        let threads = Threads { stop_cleaner, cleaner, committer };
+        *broker.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
         Ok(broker)
     }
 
@@ -100,17 +119,28 @@ impl Broker {
         options: &StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Committer), StorageError> {
-        let (broker, committer, _) = Self::assemble(files, options, clock)?;
+        let (broker, committer, ..) = Self::assemble(files, options, clock)?;
         Ok((broker, committer))
+    }
+
+    /// [`Broker::open_stepped`] with the cleaner, which the caller steps as well.
+    pub fn open_stepped_with_cleaner(
+        files: Arc<dyn Files>,
+        options: &StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Committer, Cleaner), StorageError> {
+        let (broker, committer, cleaner, _) = Self::assemble(files, options, clock)?;
+        Ok((broker, committer, cleaner))
     }
 
     fn assemble(
         files: Arc<dyn Files>,
         options: &StoreOptions,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Self, Committer, std::sync::mpsc::Receiver<Request>), StorageError> {
+    ) -> Result<(Self, Committer, Cleaner, Receiver<Request>), StorageError> {
         let (store, recovered) = Store::open(files, options, Arc::clone(&clock))?;
-        let Recovered { cluster_id, topics: rows, partitions, producers, offsets } = recovered;
+        let Recovered { cluster_id, topics: rows, partitions, compacted, producers, offsets } =
+            recovered;
         let mut topics = Topics::default();
         for row in rows {
             let id = row.id;
@@ -132,6 +162,7 @@ impl Broker {
         });
         shared.publish_offsets(offsets.into_iter().map(|(key, value)| (key, Some(value))));
         let committer = Committer::new(store, Arc::clone(&shared), producers);
+        let cleaner = Cleaner::new(Arc::clone(&shared), compacted.into_iter().collect());
         let (sender, receiver) = channel();
         let broker = Self {
             shared,
@@ -139,9 +170,9 @@ impl Broker {
             queue_count: Arc::new(Semaphore::new(COMMIT_QUEUE)),
             queue_bytes: Arc::new(Semaphore::new(COMMIT_QUEUE_BYTES)),
             producer_ids: Arc::default(),
-            thread: Arc::default(),
+            threads: Arc::default(),
         };
-        Ok((broker, committer, receiver))
+        Ok((broker, committer, cleaner, receiver))
     }
 
     /// Submits a commit: waits for a place in the queue, not for the outcome. Commits are made in
@@ -338,14 +369,19 @@ impl Broker {
 
     /// Finishes what has queued up, then closes the store.
     pub async fn close(&self) -> Result<(), StorageError> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = threads.map(|threads| {
+            // It ends after its step, for which the committer is still there.
+            drop(threads.stop_cleaner);
+            (threads.cleaner, threads.committer)
+        });
+        let (cleaner, committer) = threads.unzip();
+        let cleaned = join(cleaner);
         let (reply, closed) = oneshot::channel();
         // A committer that has ended has closed the store or failed.
         let _ = self.queue.send(Request::Stop(reply));
         let result = closed.await.unwrap_or(Err(StorageError::Failed));
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
+        if !join(committer) || !cleaned {
             return Err(StorageError::Failed);
         }
         result
@@ -380,6 +416,11 @@ impl Broker {
             },
         }
     }
+}
+
+/// Waits for a thread, if there is one; says whether it ended well.
+fn join(thread: Option<std::thread::JoinHandle<()>>) -> bool {
+    thread.is_none_or(|thread| thread.join().is_ok())
 }
 
 impl Shared {

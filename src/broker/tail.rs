@@ -65,6 +65,16 @@ impl TailBudget {
         Self { max_bytes: TAIL_BYTES, bytes: 0, order: VecDeque::new() }
     }
 
+    /// Drops what lies before a partition's log start. Its places in the order stay: who comes to
+    /// them finds the partition's tail shorter.
+    pub(super) fn trim(&mut self, tail: &Tail, start: Offset) {
+        let mut chunks = tail.lock();
+        while chunks.front().is_some_and(|chunk| chunk.extent.end_offset <= start) {
+            let gone = chunks.pop_front();
+            self.bytes -= gone.map_or(0, |chunk| chunk.bytes.len() + CHUNK_OVERHEAD_BYTES);
+        }
+    }
+
     pub(super) fn push(&mut self, topic: &Topic, chunk: Chunk) {
         let partition = chunk.extent.partition.partition;
         let Some(partition) = topic.partition(partition) else { return };

@@ -39,6 +39,9 @@ pub struct TopicConfig {
     pub min_insync_replicas: i32,
     /// Size of the topic's segments in Kafka; a hint here. `segment.bytes`
     pub segment_bytes: u64,
+    /// Age at which the topic's segments are sealed in Kafka, milliseconds; a hint here.
+    /// `segment.ms`
+    pub segment_ms: i64,
 }
 
 /// What becomes of old records; both at once is possible.
@@ -83,6 +86,7 @@ impl TopicConfig {
             },
             min_insync_replicas: values.number("min.insync.replicas"),
             segment_bytes: values.number("segment.bytes"),
+            segment_ms: values.number("segment.ms"),
         }
     }
 }
@@ -139,6 +143,7 @@ mod tests {
             compression: None,
             min_insync_replicas: 1,
             segment_bytes: 1 << 30,
+            segment_ms: 604_800_000,
         };
         assert_eq!(TopicConfig::default(), expected);
     }

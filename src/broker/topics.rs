@@ -120,6 +120,10 @@ impl Partition {
         self.progress.subscribe()
     }
 
+    pub(super) fn move_start(&self, log_start_offset: Offset) {
+        self.progress.send_modify(|progress| progress.log_start_offset = log_start_offset);
+    }
+
     pub(super) fn advance(&self, high_watermark: Offset) {
         self.progress.send_modify(|progress| progress.high_watermark = high_watermark);
     }

@@ -178,6 +178,7 @@ impl From<Counts> for CountsView {
             dropped: counts.dropped,
             skipped: counts.skipped,
             dead_lettered: counts.dead_lettered,
+            lost: counts.lost,
         }
     }
 }

@@ -308,6 +308,7 @@ impl PipelineView {
             sum.dropped += counts.dropped;
             sum.skipped += counts.skipped;
             sum.dead_lettered += counts.dead_lettered;
+            sum.lost += counts.lost;
         }
         sum
     }
@@ -346,6 +347,9 @@ pub struct CountsView {
     pub skipped: u64,
     /// Source records that became dead letters.
     pub dead_lettered: u64,
+    /// Source records that retention deleted before they were read.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 /// Body of `POST /v1/deployments`.

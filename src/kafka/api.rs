@@ -13,6 +13,7 @@ use super::configs::{
     DescribeConfigsRequest, DescribeConfigsResponse, ListConfigResourcesRequest,
     ListConfigResourcesResponse,
 };
+use super::delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::fetch::{FetchRequest, FetchResponse};
 use super::group_admin::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
@@ -174,6 +175,7 @@ apis! {
     ApiVersions = 18, 0..=4, flexible 3.., ApiVersionsRequest => ApiVersionsResponse;
     CreateTopics = 19, 2..=7, flexible 5.., CreateTopicsRequest => CreateTopicsResponse;
     DeleteTopics = 20, 1..=6, flexible 4.., DeleteTopicsRequest => DeleteTopicsResponse;
+    DeleteRecords = 21, 0..=2, flexible 2.., DeleteRecordsRequest => DeleteRecordsResponse;
     InitProducerId = 22, 0..=5, flexible 2.., InitProducerIdRequest => InitProducerIdResponse;
     OffsetForLeaderEpoch = 23, 2..=4, flexible 4..,
         OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse;

@@ -8,9 +8,9 @@ use super::header::{RequestHeader, encode_response};
 use super::service::Context;
 use super::writer::Segments;
 use super::{
-    alter_configs, api_versions, cluster, configs, fetch, group_admin, groups, leader_epochs,
-    list_offsets, log_dirs, metadata, offsets, partitions, produce, producers, replicas,
-    topic_partitions, topics,
+    alter_configs, api_versions, cluster, configs, delete_records, fetch, group_admin, groups,
+    leader_epochs, list_offsets, log_dirs, metadata, offsets, partitions, produce, producers,
+    replicas, topic_partitions, topics,
 };
 
 /// A request that was taken up.
@@ -59,6 +59,7 @@ pub(super) async fn dispatch(
         ApiKey::ApiVersions => exchange.answer(api_versions::answer).await,
         ApiKey::CreateTopics => exchange.answer(topics::create).await,
         ApiKey::DeleteTopics => exchange.answer(topics::delete).await,
+        ApiKey::DeleteRecords => exchange.answer(delete_records::answer).await,
         ApiKey::InitProducerId => exchange.answer(producers::init).await,
         ApiKey::OffsetForLeaderEpoch => exchange.answer(leader_epochs::answer).await,
         ApiKey::DescribeConfigs => exchange.answer(configs::describe).await,

@@ -4,7 +4,9 @@ use super::message::Wire;
 use super::schema::{Type, Version};
 use super::wire::{Fault, Reader, WireError};
 use super::writer::Writer;
-use crate::broker::{CommitError, DeleteGroupError, GroupError, ReadError, TopicError};
+use crate::broker::{
+    CommitError, DeleteGroupError, DeleteRecordsError, GroupError, ReadError, TopicError,
+};
 use crate::record::{BatchError, RecordProblem};
 
 macro_rules! error_codes {
@@ -229,6 +231,18 @@ impl From<&ReadError> for ErrorCode {
             ReadError::OffsetOutOfRange { .. } => Self::OffsetOutOfRange,
             ReadError::Corrupt(_) => Self::CorruptMessage,
             ReadError::Storage(_) => Self::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&DeleteRecordsError> for ErrorCode {
+    fn from(error: &DeleteRecordsError) -> Self {
+        match error {
+            DeleteRecordsError::UnknownPartition(_) => Self::UnknownTopicOrPartition,
+            DeleteRecordsError::OffsetOutOfRange { .. } => Self::OffsetOutOfRange,
+            DeleteRecordsError::Policy => Self::PolicyViolation,
+            DeleteRecordsError::Storage(_) => Self::KafkaStorageError,
+            DeleteRecordsError::Stopped => Self::NotLeaderOrFollower,
         }
     }
 }

@@ -20,6 +20,10 @@ pub use super::configs::{
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
     ListConfigResourcesRequest, ListConfigResourcesResponse,
 };
+pub use super::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
+    DeleteRecordsResponse, DeleteRecordsTopic, DeleteRecordsTopicResult,
+};
 pub use super::errors::ErrorCode;
 pub use super::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,

@@ -11,6 +11,7 @@ mod api_versions;
 mod cluster;
 mod configs;
 mod connection;
+mod delete_records;
 mod dispatch;
 mod errors;
 mod fetch;

@@ -37,6 +37,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Source records that a step failed on and that became dead letters.
     pub dead_lettered: u64,
+    /// Source records that were deleted before they were read.
+    pub lost: u64,
 }
 
 impl Counts {
@@ -47,6 +49,7 @@ impl Counts {
         self.dropped += more.dropped;
         self.skipped += more.skipped;
         self.dead_lettered += more.dead_lettered;
+        self.lost += more.lost;
     }
 }
 

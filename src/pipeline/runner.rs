@@ -211,14 +211,23 @@ impl PartitionTask {
         targets: BTreeMap<TopicName, Target>,
         commits: &mut VecDeque<PendingCommit>,
     ) -> Result<(), RunError> {
-        let mut worker = self.worker(targets)?;
+        let mut worker = self.worker(targets.clone())?;
         while !*self.stop.borrow() {
             if let Some(offset) = worker.wants() {
                 if !self.wait_for_records(offset, commits).await? {
                     break;
                 }
-                let read = self.broker.read(self.source, offset, PIPELINE_BATCH_BYTES).await?;
-                worker.feed(read);
+                match self.broker.read(self.source, offset, PIPELINE_BATCH_BYTES).await {
+                    Ok(read) => worker.feed(read),
+                    Err(ReadError::OffsetOutOfRange { log_start_offset, .. })
+                        if offset < log_start_offset =>
+                    {
+                        // What it was to read is deleted: from the log's start on.
+                        settle(commits, 0).await?;
+                        worker = self.worker(targets.clone())?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             let now_ms = self.broker.clock().now_ms();
             let prepared = {
@@ -278,7 +287,9 @@ impl PartitionTask {
         let name = &self.job.plan.name;
         let checkpoint = checkpoint(&self.broker, &self.job.plan, self.source);
         let position = self.position(checkpoint)?;
-        let counts = counts(&self.broker, &self.job.plan, self.source)?;
+        let mut counts = counts(&self.broker, &self.job.plan, self.source)?;
+        // Kept with the next commit; until then the checkpoint says so again.
+        counts.lost += checkpoint.map_or(0, |from| position.abs_diff(from));
         let chain = self.chain();
         let from = (checkpoint.unwrap_or(-1), position);
         Ok(Worker::new(name.clone(), self.source, chain, targets, from, counts))

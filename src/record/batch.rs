@@ -35,6 +35,9 @@ pub(super) const MAGIC: i8 = 2;
 pub(super) const LENGTH_END: usize = 12;
 const EPOCH_END: usize = 16;
 
+pub(super) const MAX_TIMESTAMP_AT: usize = 35;
+pub(super) const COUNT_AT: usize = 57;
+
 const CODEC_MASK: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
 const TRANSACTIONAL_BIT: i16 = 0x10;
@@ -85,7 +88,7 @@ pub enum TimestampType {
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecordBatch {
     bytes: Bytes,
-    fields: Fields,
+    pub(super) fields: Fields,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

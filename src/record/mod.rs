@@ -12,6 +12,7 @@ mod error;
 mod partitioner;
 #[expect(clippy::module_inception, reason = "one record of the room of records")]
 mod record;
+mod retain;
 mod stamp;
 mod stretch;
 mod walk;
@@ -26,6 +27,7 @@ pub use compression::{Codec, Compression};
 pub use error::{BatchError, RecordProblem, RefusedRecord};
 pub use partitioner::partition_for_key;
 pub use record::{Header, Record};
+pub use retain::{Retained, Sketch};
 pub use stretch::batches_from;
 pub use walk::Records;
 

@@ -16,7 +16,7 @@ use crate::types::{Offset, TimestampMs};
 pub(super) struct Walk {
     fields: Fields,
     /// Where in the payload the next record begins.
-    at: usize,
+    pub(super) at: usize,
     /// Records read.
     index: i32,
     /// Least offset delta that the next record may have.

@@ -80,6 +80,15 @@ impl ChunkBuilder {
         base_offset
     }
 
+    /// Appends a batch that has its offsets already; records may be missing before it.
+    pub(super) fn push_at(&mut self, batch: &RecordBatch) {
+        if self.batches.is_empty() {
+            self.first_offset = batch.base_offset();
+        }
+        self.next_offset = batch.base_offset();
+        self.push(batch);
+    }
+
     /// The chunks, in order.
     pub fn build(mut self) -> Vec<Chunk> {
         let mut first_offset = self.first_offset;

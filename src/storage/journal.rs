@@ -14,7 +14,7 @@ pub type Changes<K, V> = Vec<(K, Option<V>)>;
 /// All effects of a group beside its chunks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effects {
-    /// What was appended, one for each partition that got something.
+    /// What was appended, by partition.
     pub extents: Vec<Extent>,
     /// Producers' new states.
     pub producers: Changes<ProducerKey, ProducerState>,
@@ -22,6 +22,24 @@ pub struct Effects {
     pub offsets: Changes<OffsetKey, CommittedOffset>,
     /// State of pipelines and plugins.
     pub state: Changes<StateKey, Bytes>,
+    /// New log start offsets: what is before them is deleted.
+    pub starts: Vec<(TopicPartition, Offset)>,
+    /// Offsets up to which partitions are compacted.
+    pub compacted: Vec<(TopicPartition, Offset)>,
+    /// Stretches written again, which are now in the segment of this entry and nowhere else.
+    /// Filled in by the store.
+    pub moved: Vec<Moved>,
+}
+
+/// A stretch of a partition that was written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// What it covers. Its bytes may be none.
+    pub extent: Extent,
+    /// Whether records may be missing between its offsets.
+    pub sparse: bool,
+    /// When its tombstones may go; [`TimestampMs::MAX`] if it is not known to have any.
+    pub horizon_ms: TimestampMs,
 }
 
 /// A stretch of a partition.
@@ -98,6 +116,9 @@ mod tests {
                 },
                 Some(Bytes::from_static(b"v")),
             )],
+            starts: vec![(partition, 7)],
+            compacted: vec![(partition, 8)],
+            moved: Vec::new(),
         };
         let bytes = effects.encode().unwrap();
         assert_eq!(Effects::decode(1, 1, &bytes).unwrap(), effects);

@@ -1,17 +1,18 @@
 //! The log: a sequence of segments, of which the last is active. Appends go to the active one;
 //! when it is full it is sealed and the next begins.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
 
 use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Backend, Files, OpenMode, Place};
-use super::journal::Extent;
+use super::journal::{Extent, Moved};
 use super::meta::Meta;
 use super::redo::{self, RedoLog};
+use super::runs::{Placed, Run, Runs};
 use super::segment::{self, ActiveSegment, ReadRange};
 use super::{StorageError, at};
 use crate::limits::OPEN_SEGMENTS;
@@ -24,11 +25,17 @@ const SEALED_CACHE_BYTES: usize = 1 << 20;
 /// B-tree pages above it.
 const COMMIT_OVERHEAD_BYTES: u64 = 4096;
 
-/// What one segment holds of one partition.
+/// How a segment is filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) segment: u64,
-    pub(super) extent: Extent,
+pub struct SegmentUse {
+    /// Its number.
+    pub segment: u64,
+    /// Bytes on disk, about.
+    pub disk_bytes: u64,
+    /// Those of them that are not deleted; `None` if nothing at all is left in it.
+    pub live_bytes: Option<u64>,
+    /// Whether it is the one that is written.
+    pub active: bool,
 }
 
 pub(super) struct Log {
@@ -40,8 +47,10 @@ pub(super) struct Log {
     written: Mutex<Written>,
     /// Sealed segments that are open, the last used at the end.
     sealed: Mutex<Vec<(u64, Arc<ReadOnlyDatabase>)>>,
-    /// Where each partition is, in order of offsets.
-    runs: RwLock<HashMap<TopicPartition, Vec<Run>>>,
+    /// Bytes on disk of the sealed segments.
+    disk_bytes: Mutex<BTreeMap<u64, u64>>,
+    /// Where each partition is.
+    runs: RwLock<Runs>,
 }
 
 impl std::fmt::Debug for Log {
@@ -75,22 +84,28 @@ impl Log {
         meta: &Meta,
     ) -> Result<Self, StorageError> {
         let sealed = meta.sealed()?;
-        let last_sequence = sealed.segments.values().map(|&(_, last)| last).max().unwrap_or(0);
-        let present = segment::list(&*files)?;
-        if let Some(missing) = sealed.segments.keys().find(|number| !present.contains(number)) {
+        let mut present = segment::list(&*files)?;
+        for number in sealed.unlinked {
+            remove_file(&*files, number, present.contains(&number))?;
+            meta.removed(number);
+            present.retain(|present| *present != number);
+        }
+        let is_missing = |number: &&u64| !present.contains(number);
+        if let Some(missing) = sealed.disk_bytes.keys().find(is_missing) {
             return Err(StorageError::SegmentMissing { file: segment::file_name(*missing) });
         }
-        let mut runs: HashMap<TopicPartition, Vec<Run>> = HashMap::new();
-        for (partition, run) in sealed.runs {
-            runs.entry(partition).or_default().push(run);
+        let mut runs = Runs::default();
+        for placed in &sealed.runs {
+            runs.place(placed);
         }
+        let last_sequence = sealed.last_sequence;
         let unsealed: Vec<u64> =
-            present.iter().copied().filter(|n| !sealed.segments.contains_key(n)).collect();
+            present.iter().copied().filter(|n| !sealed.disk_bytes.contains_key(n)).collect();
         let redo = RedoLog::open(&*files, segment_bytes, present.is_empty());
         let redo = Arc::new(redo.map_err(at(redo::FILE))?);
         let (active, written) = match unsealed[..] {
             [] => {
-                let number = sealed.segments.keys().max().map_or(1, |last| last + 1);
+                let number = sealed.disk_bytes.keys().max().map_or(1, |last| last + 1);
                 let open = Some(segment::create(&*files, number, &redo)?);
                 (Active { number, open }, Written { last_sequence, ..Written::default() })
             }
@@ -109,9 +124,16 @@ impl Log {
         if meta.applied() > last_sequence {
             return Err(StorageError::JournalBehind { applied: meta.applied(), last_sequence });
         }
-        let (active, written) = (RwLock::new(active), Mutex::new(written));
-        let (sealed, runs) = (Mutex::default(), RwLock::new(runs));
-        Ok(Self { files, redo, segment_bytes, active, written, sealed, runs })
+        Ok(Self {
+            files,
+            redo,
+            segment_bytes,
+            active: RwLock::new(active),
+            written: Mutex::new(written),
+            sealed: Mutex::default(),
+            disk_bytes: Mutex::new(sealed.disk_bytes),
+            runs: RwLock::new(runs),
+        })
     }
 
     /// Sequence number of the last group that was appended.
@@ -126,6 +148,39 @@ impl Log {
         chunks: &[Chunk],
         journal_entry: &[u8],
     ) -> Result<(), StorageError> {
+        let segment = self.write(sequence, chunks, journal_entry)?;
+        let mut runs = self.runs_mut();
+        for chunk in chunks {
+            let (extent, disk_bytes) = (chunk.extent, chunk.page_bytes());
+            runs.append(&appended(segment, extent, disk_bytes));
+        }
+        Ok(())
+    }
+
+    /// Writes stretches of partitions that take the place of what has their offsets. Durable when
+    /// it returns, and only then found by reads.
+    pub(super) fn replace(
+        &self,
+        sequence: u64,
+        chunks: &[Chunk],
+        moved: &[Moved],
+        journal_entry: &[u8],
+    ) -> Result<(), StorageError> {
+        let segment = self.write(sequence, chunks, journal_entry)?;
+        let mut runs = self.runs_mut();
+        for moved in moved {
+            runs.place(&placed(segment, moved));
+        }
+        Ok(())
+    }
+
+    /// Writes chunks and a journal entry and returns the segment.
+    fn write(
+        &self,
+        sequence: u64,
+        chunks: &[Chunk],
+        journal_entry: &[u8],
+    ) -> Result<u64, StorageError> {
         let number = {
             let active = self.active();
             let Some(open) = &active.open else { return Err(StorageError::Failed) };
@@ -137,37 +192,34 @@ impl Log {
         written.last_sequence = sequence;
         written.bytes += COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
         written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
-        drop(written);
-        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        for chunk in chunks {
-            extend_runs(&mut runs, number, chunk.extent);
-        }
-        Ok(())
+        Ok(number)
     }
 
-    /// Seals the active segment and begins the next if it is full.
+    /// Forgets what lies before a partition's log start.
+    pub(super) fn trim(&self, partition: TopicPartition, start: Offset) {
+        self.runs_mut().trim(partition, start);
+    }
+
+    /// Whether the active segment is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.written().bytes >= self.segment_bytes
+    }
+
+    /// Seals the active segment, unless it is empty, and begins the next.
     ///
     /// The order makes every crash harmless: closed, recorded as sealed, next one made. A segment
     /// that is closed and not recorded is opened as the active one again; one that is recorded
     /// without a successor gets it at the next start.
-    pub(super) fn roll_if_full(&self, meta: &Meta) -> Result<(), StorageError> {
+    pub(super) fn roll(&self, meta: &Meta) -> Result<(), StorageError> {
         let mut written = self.written();
-        if written.bytes < self.segment_bytes {
-            return Ok(());
-        }
+        let Some(first_sequence) = written.first_sequence else { return Ok(()) };
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        let (Some(open), Some(first_sequence)) = (active.open.take(), written.first_sequence)
-        else {
-            return Err(StorageError::Failed);
-        };
+        let Some(open) = active.open.take() else { return Err(StorageError::Failed) };
         let number = active.number;
         open.close().map_err(at(&segment::file_name(number)))?;
-        let runs: Vec<(TopicPartition, Run)> = {
-            let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-            let last = runs.iter().filter_map(|(p, runs)| Some((*p, *runs.last()?)));
-            last.filter(|(_, run)| run.segment == number).collect()
-        };
-        meta.seal(number, (first_sequence, written.last_sequence), &runs)?;
+        let runs = self.runs().of_segment(number);
+        meta.seal(number, (first_sequence, written.last_sequence), written.bytes, &runs)?;
+        self.disk_bytes().insert(number, written.bytes);
         let next = segment::create(&*self.files, number + 1, &self.redo)?;
         tracing::info!(sealed = number, active = number + 1, "began a new segment");
         *active = Active { number: number + 1, open: Some(next) };
@@ -183,16 +235,9 @@ impl Log {
         open.file.checkpoint().map_err(at(&segment::file_name(active.number)))
     }
 
-    /// Forgets the partitions that are no more; their bytes go with their segments.
-    pub(super) fn retain(&self, mut lives: impl FnMut(TopicPartition) -> bool) {
-        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|partition, _| lives(*partition));
-    }
-
     /// Bytes of a partition's record batches.
     pub(super) fn bytes(&self, partition: TopicPartition) -> u64 {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        runs.get(&partition).map_or(0, |runs| runs.iter().map(|run| run.extent.bytes).sum())
+        self.runs().of(partition).iter().map(|run| run.bytes).sum()
     }
 
     /// Where the files are.
@@ -200,24 +245,89 @@ impl Log {
         self.files.place()
     }
 
-    /// Reads batches from the one that contains `range.from`, or begins after it. May end early,
-    /// at the end of a segment.
-    pub(super) fn read(&self, range: ReadRange) -> Result<Vec<Bytes>, StorageError> {
-        let Some(run) = self.run_of(range.partition, |run| run.extent.end_offset > range.from)
-        else {
-            return Ok(Vec::new());
-        };
+    /// Removes a sealed segment, if nothing is left in it. Says whether it did.
+    ///
+    /// The order makes every crash harmless: forgotten by `meta`, then removed; a file that is to
+    /// be removed and still there is removed at the next start.
+    pub(super) fn unlink(&self, number: u64, meta: &Meta) -> Result<bool, StorageError> {
+        let sealed = self.disk_bytes().contains_key(&number);
+        if !sealed || self.runs().live_bytes(number).is_some() {
+            return Ok(false);
+        }
+        meta.unlink(number)?;
+        self.disk_bytes().remove(&number);
+        // Who still reads from it has it open.
+        self.open_segments().retain(|(open, _)| *open != number);
+        remove_file(&*self.files, number, true)?;
+        meta.removed(number);
+        tracing::info!(segment = number, "removed a segment in which nothing was left");
+        Ok(true)
+    }
+
+    /// How the segments are filled, by number.
+    pub(super) fn segments(&self) -> Vec<SegmentUse> {
+        let mut disk_bytes = self.disk_bytes().clone();
+        let active = self.active().number;
+        disk_bytes.insert(active, self.written().bytes);
+        let runs = self.runs();
+        let segments = disk_bytes.into_iter().map(|(segment, disk_bytes)| SegmentUse {
+            segment,
+            disk_bytes,
+            live_bytes: runs.live_bytes(segment),
+            active: segment == active,
+        });
+        segments.collect()
+    }
+
+    /// Forgets the partitions that are no more; their bytes go with their segments.
+    pub(super) fn retain(&self, lives: impl FnMut(TopicPartition) -> bool) {
+        self.runs_mut().retain(lives);
+    }
+
+    /// Reads batches from the one that contains `from`, or the first after it, before `until`. May
+    /// end early, at the end of a segment.
+    pub(super) fn read(
+        &self,
+        partition: TopicPartition,
+        mut from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        while from < until {
+            let Some(run) = self.runs().stretch(partition, from, max_bytes) else { break };
+            if run.first_offset >= until {
+                break;
+            }
+            match self.read_run(partition, &run, from, until, max_bytes) {
+                Ok(stretches) if !stretches.is_empty() => return Ok(stretches),
+                _ if self.is_elsewhere(partition, from, &run) => {}
+                Ok(_) if run.sparse => from = run.end_offset,
+                Ok(_) => {
+                    let (segment, offset) = (run.segment, from);
+                    let reason = "nothing is there".to_owned();
+                    return Err(StorageError::Corrupt { segment, partition, offset, reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Reads batches of one run.
+    pub(super) fn read_run(
+        &self,
+        partition: TopicPartition,
+        run: &Run,
+        from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let range = range(partition, run, from, until, max_bytes);
         let number = run.segment;
-        let stretches = self.with_segment(number, |database| match database {
+        self.with_segment(number, |database| match database {
             Open::Active(open) => segment::read(open, number, range),
             Open::Sealed(open) => segment::read(open, number, range),
-        })?;
-        if stretches.is_empty() && range.from < run.extent.end_offset.min(range.until) {
-            let reason = "nothing is there".to_owned();
-            let ReadRange { partition, from: offset, .. } = range;
-            return Err(StorageError::Corrupt { segment: number, partition, offset, reason });
-        }
-        Ok(stretches)
+        })
     }
 
     /// The first batch, from `from` on and before `until`, that has a record at or after a time.
@@ -225,34 +335,65 @@ impl Log {
         &self,
         partition: TopicPartition,
         timestamp: TimestampMs,
-        from: Offset,
+        mut from: Offset,
         until: Offset,
     ) -> Result<Option<RecordBatch>, StorageError> {
-        let mut from = from;
-        loop {
-            let Some(run) = self.run_of(partition, |run| {
-                run.extent.end_offset > from && run.extent.max_timestamp >= timestamp
-            }) else {
-                return Ok(None);
-            };
-            let from_here = from.max(run.extent.first_offset);
-            let range = ReadRange { partition, from: from_here, until, max_bytes: usize::MAX };
+        while from < until {
+            let Some(run) = self.runs().at_time(partition, timestamp, from) else { break };
+            let range = range(partition, &run, from, until, usize::MAX);
             let number = run.segment;
             let found = self.with_segment(number, |database| match database {
                 Open::Active(open) => segment::find_timestamp(open, number, range, timestamp),
                 Open::Sealed(open) => segment::find_timestamp(open, number, range, timestamp),
-            })?;
-            if found.is_some() || run.extent.end_offset >= until {
-                return Ok(found);
+            });
+            match found {
+                Ok(Some(batch)) => return Ok(Some(batch)),
+                _ if self.is_elsewhere(partition, range.from, &run) => {}
+                Ok(None) => from = run.end_offset,
+                Err(error) => return Err(error),
             }
-            from = run.extent.end_offset;
         }
+        Ok(None)
     }
 
-    /// The greatest timestamp of a partition's records.
-    pub(super) fn max_timestamp(&self, partition: TopicPartition) -> Option<TimestampMs> {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        runs.get(&partition)?.iter().map(|run| run.extent.max_timestamp).max()
+    /// Whether a run was moved or deleted since it was looked up.
+    fn is_elsewhere(&self, partition: TopicPartition, offset: Offset, run: &Run) -> bool {
+        let now = self.runs().at(partition, offset);
+        now.is_none_or(|now| now.segment != run.segment)
+    }
+
+    /// The first run that has the greatest timestamp of its partition.
+    pub(super) fn at_max_timestamp(&self, partition: TopicPartition) -> Option<Run> {
+        self.runs().at_max_timestamp(partition)
+    }
+
+    /// Looks at the runs of a partition, in order of offsets. Appends wait meanwhile.
+    pub(super) fn with_runs<T>(
+        &self,
+        partition: TopicPartition,
+        look: impl FnOnce(&[Run]) -> T,
+    ) -> T {
+        look(self.runs().of(partition))
+    }
+
+    pub(super) fn run_at(&self, partition: TopicPartition, offset: Offset) -> Option<Run> {
+        self.runs().at(partition, offset)
+    }
+
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// What lives in a segment, by partition and offset.
+    pub(super) fn runs_of_segment(&self, segment: u64) -> Vec<(TopicPartition, Run)> {
+        self.runs().of_segment(segment)
+    }
+
+    /// Whether this is a run of the partition now, and can be replaced: it is sealed.
+    pub(super) fn is_sealed_run(&self, partition: TopicPartition, run: &Run) -> bool {
+        let now = self.runs().at(partition, run.first_offset);
+        let place = |run: &Run| (run.segment, run.first_offset, run.end_offset);
+        now.is_some_and(|now| place(&now) == place(run)) && run.segment != self.active().number
     }
 
     /// Closes the active segment, so that the next open has nothing to repair.
@@ -272,9 +413,20 @@ impl Log {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run_of(&self, partition: TopicPartition, wanted: impl Fn(&Run) -> bool) -> Option<Run> {
-        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        runs.get(&partition)?.iter().copied().find(wanted)
+    fn runs(&self) -> RwLockReadGuard<'_, Runs> {
+        self.runs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn runs_mut(&self) -> RwLockWriteGuard<'_, Runs> {
+        self.runs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn disk_bytes(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.disk_bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_segments(&self) -> MutexGuard<'_, Vec<(u64, Arc<ReadOnlyDatabase>)>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with_segment<T>(
@@ -293,7 +445,7 @@ impl Log {
     }
 
     fn sealed(&self, number: u64) -> Result<Arc<ReadOnlyDatabase>, StorageError> {
-        let mut open = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open_segments();
         if let Some(at) = open.iter().position(|(open, _)| *open == number) {
             let entry = open.remove(at);
             let database = Arc::clone(&entry.1);
@@ -334,12 +486,35 @@ enum Open<'a> {
     Sealed(&'a ReadOnlyDatabase),
 }
 
-fn extend_runs(runs: &mut HashMap<TopicPartition, Vec<Run>>, segment: u64, extent: Extent) {
-    let runs = runs.entry(extent.partition).or_default();
-    match runs.last_mut() {
-        Some(run) if run.segment == segment => run.extent.extend(&extent),
-        _ => runs.push(Run { segment, extent }),
+/// What to read of one run.
+fn range(
+    partition: TopicPartition,
+    run: &Run,
+    from: Offset,
+    until: Offset,
+    max_bytes: usize,
+) -> ReadRange {
+    let (from, until) = (from.max(run.first_offset), until.min(run.end_offset));
+    ReadRange { partition, from, until, max_bytes, sparse: run.sparse }
+}
+
+fn appended(segment: u64, extent: Extent, disk_bytes: u64) -> Placed {
+    Placed { segment, extent, disk_bytes, sparse: false, horizon_ms: TimestampMs::MAX }
+}
+
+fn placed(segment: u64, moved: &Moved) -> Placed {
+    let Moved { extent, sparse, horizon_ms } = *moved;
+    let disk_bytes = if extent.bytes == 0 { 0 } else { page_run_bytes(extent.bytes) };
+    Placed { segment, extent, disk_bytes, sparse, horizon_ms }
+}
+
+/// Removes a segment's file, if it is there, so that no crash brings it back.
+fn remove_file(files: &dyn Files, number: u64, is_there: bool) -> Result<(), StorageError> {
+    let name = segment::file_name(number);
+    if is_there {
+        files.remove(&name).map_err(at(&name))?;
     }
+    files.sync_dir(segment::DIR).map_err(at(segment::DIR))
 }
 
 /// Learns from the journal of the segment that was active what it holds, and replays the
@@ -348,7 +523,7 @@ fn recover_active(
     open: ActiveSegment,
     number: u64,
     sealed_last_sequence: u64,
-    runs: &mut HashMap<TopicPartition, Vec<Run>>,
+    runs: &mut Runs,
     meta: &Meta,
 ) -> Result<(Active, Written), StorageError> {
     let mut first_sequence = None;
@@ -363,8 +538,14 @@ fn recover_active(
         first_sequence.get_or_insert(sequence);
         bytes += COMMIT_OVERHEAD_BYTES;
         for extent in &effects.extents {
-            bytes += page_run_bytes(extent.bytes);
-            extend_runs(runs, number, *extent);
+            let disk_bytes = page_run_bytes(extent.bytes);
+            bytes += disk_bytes;
+            runs.append(&appended(number, *extent, disk_bytes));
+        }
+        for moved in &effects.moved {
+            let placed = placed(number, moved);
+            bytes += placed.disk_bytes;
+            runs.place(&placed);
         }
         if sequence > applied {
             replayed += 1;

@@ -27,6 +27,7 @@ struct Disk {
     synced_names: BTreeMap<String, usize>,
     /// Writes, resizes, syncs and changes of names so far.
     operations: u64,
+    reads: u64,
     /// The operation at which the power goes.
     power_off_at: Option<u64>,
 }
@@ -68,6 +69,11 @@ impl MemoryFiles {
     /// Writes, resizes, syncs and changes of names so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations
+    }
+
+    /// Reads so far.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     /// Lets the power go at the operation with this number; that one and all later ones fail.
@@ -210,7 +216,8 @@ impl StorageBackend for OpenFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let disk = self.lock();
+        let mut disk = self.lock();
+        disk.reads += 1;
         let from = index(offset)?;
         let bytes = disk.files[self.file].bytes.get(from..from.saturating_add(out.len()));
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);

@@ -16,17 +16,19 @@ use serde::de::DeserializeOwned;
 
 use super::files::Files;
 use super::journal::{Effects, Extent};
-use super::log::Run;
+use super::runs::{Placed, Run};
 use super::segment::{self, create_database, open_database};
 use super::tables::{
-    COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, IDENTITY, OFFSETS, OffsetKey, PARTITIONS,
-    PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS, STATE, StateKey, TOPICS, TopicRow,
+    COMPACTED, COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, IDENTITY, OFFSETS, OffsetKey,
+    PARTITIONS, PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS, STATE, StateKey, TOPICS,
+    TopicRow, UNLINKED,
 };
 use super::{StorageError, at};
 use crate::types::{GroupId, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition};
 
 const FILE: &str = "meta.redb";
 const APPLIED: &str = "applied";
+const SEALED: &str = "sealed";
 const NEXT_PRODUCER_ID: &str = "next-producer-id";
 const CLUSTER_ID: &str = "cluster-id";
 
@@ -39,6 +41,8 @@ pub struct Recovered {
     pub topics: Vec<TopicRow>,
     /// Log start and log end offset of every partition.
     pub partitions: BTreeMap<TopicPartition, (Offset, Offset)>,
+    /// Offsets up to which partitions are compacted.
+    pub compacted: BTreeMap<TopicPartition, Offset>,
     /// Producers by partition.
     pub producers: Vec<(ProducerKey, ProducerState)>,
     /// Committed offsets and checkpoints.
@@ -51,9 +55,13 @@ struct Pending {
     applied: u64,
     bytes: usize,
     ends: BTreeMap<TopicPartition, Offset>,
+    starts: BTreeMap<TopicPartition, Offset>,
+    compacted: BTreeMap<TopicPartition, Offset>,
     producers: BTreeMap<ProducerKey, Option<ProducerState>>,
     offsets: BTreeMap<OffsetKey, Option<CommittedOffset>>,
     state: BTreeMap<StateKey, Option<Bytes>>,
+    /// Segments whose files are gone for good.
+    removed: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -82,6 +90,8 @@ impl Meta {
                 transaction.open_table(PARTITIONS)?;
                 transaction.open_table(SEGMENTS)?;
                 transaction.open_table(RUNS)?;
+                transaction.open_table(UNLINKED)?;
+                transaction.open_table(COMPACTED)?;
                 transaction.open_table(PRODUCERS)?;
                 transaction.open_table(OFFSETS)?;
                 transaction.open_table(STATE)?;
@@ -115,6 +125,8 @@ impl Meta {
         for Extent { partition, end_offset, .. } in effects.extents {
             pending.ends.insert(partition, end_offset);
         }
+        pending.starts.extend(effects.starts);
+        pending.compacted.extend(effects.compacted);
         pending.producers.extend(effects.producers);
         pending.offsets.extend(effects.offsets);
         pending.state.extend(effects.state);
@@ -165,7 +177,8 @@ impl Meta {
         self.write(|transaction| {
             transaction.open_table(TOPICS)?.remove(topic.name.as_str())?;
             transaction.open_table(PARTITIONS)?.retain(|key, _| *key.0 != id)?;
-            transaction.open_table(RUNS)?.retain(|key, _| *key.0 != id)?;
+            transaction.open_table(COMPACTED)?.retain(|key, _| *key.0 != id)?;
+            transaction.open_table(RUNS)?.retain(|key, _| *key.1 != id)?;
             transaction.open_table(PRODUCERS)?.retain(|key, _| *key.0 != id)?;
             transaction.open_table(OFFSETS)?.retain(|key, _| *key.2 != id)?;
             transaction.open_table(STATE)?.retain(|key, _| *key.2 != id)?;
@@ -183,24 +196,46 @@ impl Meta {
         })
     }
 
-    /// Records a segment as sealed.
+    /// Records a segment as sealed, with what lives in it.
     pub(super) fn seal(
         &self,
         number: u64,
-        sequences: (u64, u64),
+        (first_sequence, last_sequence): (u64, u64),
+        disk_bytes: u64,
         runs: &[(TopicPartition, Run)],
     ) -> Result<(), StorageError> {
         self.write(|transaction| {
-            transaction.open_table(SEGMENTS)?.insert(number, sequences)?;
+            let row = (first_sequence, last_sequence, disk_bytes);
+            transaction.open_table(SEGMENTS)?.insert(number, row)?;
+            transaction.open_table(COUNTERS)?.insert(SEALED, last_sequence)?;
             let mut table = transaction.open_table(RUNS)?;
-            for (TopicPartition { topic, partition }, Run { extent, .. }) in runs {
-                table.insert(
-                    (&topic.to_bytes(), *partition, extent.first_offset),
-                    (number, extent.end_offset, extent.bytes, extent.max_timestamp),
-                )?;
+            for (TopicPartition { topic, partition }, run) in runs {
+                let key = (number, &topic.to_bytes(), *partition, run.first_offset);
+                let (bytes, disk_bytes) = (run.bytes, run.disk_bytes);
+                let (max_timestamp, horizon_ms) = (run.max_timestamp, run.horizon_ms);
+                let end_offset = run.end_offset;
+                let row = (end_offset, bytes, disk_bytes, max_timestamp, run.sparse, horizon_ms);
+                table.insert(key, row)?;
             }
             Ok(())
         })
+    }
+
+    /// Forgets a sealed segment, but for the fact that its file is to be removed.
+    pub(super) fn unlink(&self, number: u64) -> Result<(), StorageError> {
+        self.write(|transaction| {
+            transaction.open_table(SEGMENTS)?.remove(number)?;
+            transaction.open_table(UNLINKED)?.insert(number, ())?;
+            let first = (number, &[0; 16], i32::MIN, i64::MIN);
+            let next = (number + 1, &[0; 16], i32::MIN, i64::MIN);
+            transaction.open_table(RUNS)?.retain_in(first..next, |_, _| false)?;
+            Ok(())
+        })
+    }
+
+    /// Takes note that an unlinked segment's file is gone for good.
+    pub(super) fn removed(&self, number: u64) {
+        self.pending_mut().removed.push(number);
     }
 
     pub(super) fn put_deployment(
@@ -259,21 +294,27 @@ impl Meta {
         })
     }
 
-    /// Sealed segments with their first and last sequence number, and what they hold.
+    /// The sealed part of the log.
     pub(super) fn sealed(&self) -> Result<SealedSegments, StorageError> {
         read(&self.database, |transaction| {
             let mut sealed = SealedSegments::default();
+            let counters = transaction.open_table(COUNTERS)?;
+            sealed.last_sequence = counters.get(SEALED)?.map_or(0, |sequence| sequence.value());
             for row in transaction.open_table(SEGMENTS)?.iter()? {
-                let (number, sequences) = row?;
-                sealed.segments.insert(number.value(), sequences.value());
+                let (number, row) = row?;
+                sealed.disk_bytes.insert(number.value(), row.value().2);
+            }
+            for row in transaction.open_table(UNLINKED)?.iter()? {
+                sealed.unlinked.push(row?.0.value());
             }
             for row in transaction.open_table(RUNS)?.iter()? {
-                let (key, run) = row?;
-                let (topic, partition, first_offset) = key.value();
+                let (key, row) = row?;
+                let (segment, topic, partition, first_offset) = key.value();
                 let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
-                let (segment, end_offset, bytes, max_timestamp) = run.value();
+                let (end_offset, bytes, disk_bytes, max_timestamp, sparse, horizon_ms) =
+                    row.value();
                 let extent = Extent { partition, first_offset, end_offset, bytes, max_timestamp };
-                sealed.runs.push((partition, Run { segment, extent }));
+                sealed.runs.push(Placed { segment, extent, disk_bytes, sparse, horizon_ms });
             }
             Ok(sealed)
         })
@@ -297,6 +338,12 @@ impl Meta {
                 let (topic, partition) = key.value();
                 let topic = TopicId::from_bytes(*topic);
                 recovered.partitions.insert(TopicPartition { topic, partition }, ends.value());
+            }
+            for row in transaction.open_table(COMPACTED)?.iter()? {
+                let (key, offset) = row?;
+                let (topic, partition) = key.value();
+                let topic = TopicId::from_bytes(*topic);
+                recovered.compacted.insert(TopicPartition { topic, partition }, offset.value());
             }
             for row in transaction.open_table(PRODUCERS)?.iter()? {
                 let (key, state) = row?;
@@ -337,8 +384,14 @@ impl Meta {
 /// The sealed part of the log.
 #[derive(Debug, Default)]
 pub(super) struct SealedSegments {
-    pub(super) segments: BTreeMap<u64, (u64, u64)>,
-    pub(super) runs: Vec<(TopicPartition, Run)>,
+    /// Sequence number of the last journal entry in a sealed segment, gone or not.
+    pub(super) last_sequence: u64,
+    /// By segment.
+    pub(super) disk_bytes: BTreeMap<u64, u64>,
+    /// By segment, ascending.
+    pub(super) runs: Vec<Placed>,
+    /// Segments whose files may still be there.
+    pub(super) unlinked: Vec<u64>,
 }
 
 fn read<T>(
@@ -356,6 +409,19 @@ fn write_pending(transaction: &WriteTransaction, pending: &Pending) -> Result<()
         let key = (&topic.to_bytes(), *partition);
         let start = partitions.get(key)?.map_or(0, |row| row.value().0);
         partitions.insert(key, (start, *end))?;
+    }
+    for (TopicPartition { topic, partition }, start) in &pending.starts {
+        let key = (&topic.to_bytes(), *partition);
+        let end = partitions.get(key)?.map_or(*start, |row| row.value().1);
+        partitions.insert(key, (*start, end))?;
+    }
+    let mut compacted = transaction.open_table(COMPACTED)?;
+    for (TopicPartition { topic, partition }, offset) in &pending.compacted {
+        compacted.insert((&topic.to_bytes(), *partition), *offset)?;
+    }
+    let mut unlinked = transaction.open_table(UNLINKED)?;
+    for number in &pending.removed {
+        unlinked.remove(number)?;
     }
     let mut producers = transaction.open_table(PRODUCERS)?;
     for (ProducerKey { partition, producer_id }, state) in &pending.producers {

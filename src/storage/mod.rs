@@ -14,10 +14,14 @@ mod log;
 mod memory;
 mod meta;
 mod redo;
+mod replace;
+mod runs;
 mod segment;
 mod tables;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turnover_tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,17 +30,19 @@ use bytes::Bytes;
 
 pub use self::chunk::{Chunk, ChunkBuilder, LEADER_EPOCH};
 pub use self::files::{DiskFiles, Files, OpenMode, Place};
-pub use self::journal::{Changes, Effects, Extent};
+pub use self::journal::{Changes, Effects, Extent, Moved};
 use self::log::Log;
+pub use self::log::SegmentUse;
 pub use self::memory::MemoryFiles;
 use self::meta::Meta;
 pub use self::meta::Recovered;
-use self::segment::ReadRange;
+pub use self::replace::{Piece, Replaced};
+pub use self::runs::Run;
 pub use self::tables::{
     CommittedOffset, OffsetKey, ProducedBatch, ProducerKey, ProducerState, StateKey, TopicRow,
 };
 use crate::clock::Clock;
-use crate::limits::{META_FLUSH_MS, META_PENDING_BYTES, SEGMENT_BYTES};
+use crate::limits::{META_FLUSH_MS, META_PENDING_BYTES, RUN_BYTES, SEGMENT_BYTES};
 use crate::record::RecordBatch;
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
@@ -201,6 +207,9 @@ impl Store {
         meta.flush()?;
         let recovered = meta.load()?;
         log.retain(|partition| recovered.partitions.contains_key(&partition));
+        for (partition, (start, _)) in &recovered.partitions {
+            log.trim(*partition, *start);
+        }
         let reader = StoreReader { meta: Arc::new(meta), log: Arc::new(log) };
         let flushed = clock.monotonic();
         Ok((Self { reader, clock, flushed, failed: false }, recovered))
@@ -220,6 +229,9 @@ impl Store {
             let entry = group.effects.encode()?;
             let sequence = reader.log.last_sequence() + 1;
             reader.log.append(sequence, &group.chunks, &entry)?;
+            for (partition, start) in &group.effects.starts {
+                reader.log.trim(*partition, *start);
+            }
             reader.meta.apply(sequence, group.effects, entry.len());
             Ok(())
         })
@@ -232,7 +244,9 @@ impl Store {
         let due = self.next_flush().is_some_and(|at| at <= now)
             || self.reader.meta.pending_bytes() >= META_PENDING_BYTES;
         self.guarded(|reader| {
-            reader.log.roll_if_full(&reader.meta)?;
+            if reader.log.is_full() {
+                reader.log.roll(&reader.meta)?;
+            }
             reader.log.checkpoint()?;
             if due { reader.meta.flush() } else { Ok(()) }
         })?;
@@ -324,7 +338,7 @@ impl StoreReader {
         until: Offset,
         max_bytes: usize,
     ) -> Result<Vec<Bytes>, StorageError> {
-        self.log.read(ReadRange { partition, from, until, max_bytes })
+        self.log.read(partition, from, until, max_bytes)
     }
 
     /// The first batch between `from` and `until` that has a record at or after `timestamp`.
@@ -336,11 +350,6 @@ impl StoreReader {
         until: Offset,
     ) -> Result<Option<RecordBatch>, StorageError> {
         self.log.find_timestamp(partition, timestamp, from, until)
-    }
-
-    /// The greatest timestamp of a partition's records.
-    pub fn max_timestamp(&self, partition: TopicPartition) -> Option<TimestampMs> {
-        self.log.max_timestamp(partition)
     }
 
     /// Bytes of a partition's record batches.
@@ -369,12 +378,16 @@ impl StoreReader {
     }
 }
 
-/// One extent a partition, of chunks that stand together by partition.
+/// The extents of chunks that stand together by partition.
 fn extents(chunks: &[Chunk]) -> Vec<Extent> {
     let mut extents: Vec<Extent> = Vec::new();
     for chunk in chunks {
         match extents.last_mut() {
-            Some(extent) if extent.partition == chunk.extent.partition => {
+            // As bounded as a run: they are what runs are made of when the journal is replayed.
+            Some(extent)
+                if extent.partition == chunk.extent.partition
+                    && extent.bytes + chunk.extent.bytes <= RUN_BYTES =>
+            {
                 extent.extend(&chunk.extent);
             }
             _ => extents.push(chunk.extent),

@@ -200,6 +200,8 @@ pub(super) struct ReadRange {
     pub(super) until: Offset,
     /// The first batch comes whatever its size, further ones as long as they fit.
     pub(super) max_bytes: usize,
+    /// Whether records may be missing between its offsets.
+    pub(super) sparse: bool,
 }
 
 /// Reads batches of a partition, each one's CRC and place checked: stretches of one or more
@@ -213,7 +215,7 @@ pub(super) fn read(
     let mut budget = range.max_bytes;
     for_each_chunk(database, number, range, |first_offset, chunk| {
         let mut taken = 0..0;
-        for batch in checked(number, range.partition, first_offset, chunk.clone()) {
+        for batch in checked(number, range, first_offset, chunk.clone()) {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) if stretches.is_empty() && taken.is_empty() => return Err(error),
@@ -247,7 +249,7 @@ pub(super) fn find_timestamp(
 ) -> Result<Option<RecordBatch>, StorageError> {
     let mut found = None;
     for_each_chunk(database, number, range, |first_offset, chunk| {
-        for batch in checked(number, range.partition, first_offset, chunk) {
+        for batch in checked(number, range, first_offset, chunk) {
             let batch = batch?;
             if batch.last_offset() >= range.from && batch.max_timestamp() >= timestamp {
                 found = Some(batch);
@@ -296,7 +298,7 @@ fn for_each_chunk(
 /// offset lies outside the CRC.
 fn checked(
     segment: u64,
-    partition: TopicPartition,
+    ReadRange { partition, sparse, .. }: ReadRange,
     first_offset: Offset,
     chunk: Bytes,
 ) -> impl Iterator<Item = Result<RecordBatch, StorageError>> {
@@ -304,8 +306,9 @@ fn checked(
     split_batches(chunk).map(move |batch| {
         let corrupt = |reason| StorageError::Corrupt { segment, partition, offset, reason };
         let batch = batch.map_err(|error| corrupt(error.to_string()))?;
-        if batch.base_offset() != offset {
-            return Err(corrupt(format!("found the batch of offset {}", batch.base_offset())));
+        let found = batch.base_offset();
+        if found < offset || found > offset && !sparse {
+            return Err(corrupt(format!("found the batch of offset {found}")));
         }
         offset = batch.next_offset();
         Ok(batch)

@@ -32,7 +32,8 @@ pub(super) const FORMAT: TableDefinition<&str, u64> = TableDefinition::new("form
 // Segments.
 
 /// Topic id, partition, offset of the first record -> record batches as the producer sent them
-/// (base offset and leader epoch assigned), one after the other. Gapless within a partition.
+/// (base offset and leader epoch assigned), one after the other; compaction writes batches anew.
+/// What no run of the partition covers is dead and goes with the segment.
 pub(super) const CHUNKS: TableDefinition<(&[u8; 16], i32, i64), &[u8]> =
     TableDefinition::new("chunks");
 
@@ -43,6 +44,7 @@ pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("jo
 // meta.redb.
 
 /// "applied": sequence number of the last journal entry that this file contains.
+/// "sealed": sequence number of the last journal entry in a segment that was sealed.
 /// "next-producer-id": the least id never handed out.
 pub(super) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
 
@@ -52,19 +54,34 @@ pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("i
 /// Topic name -> [`TopicRow`], postcard. Written, changed and deleted by topic administration.
 pub(super) const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("topics");
 
-/// Topic id, partition -> log start offset, log end offset. A row a partition, made with it, updated from the journal, deleted with the topic.
+/// Topic id, partition -> log start offset, log end offset. A row a partition, made with the
+/// topic, updated from the journal (appends; retention and deletion of records), deleted with the
+/// topic.
 pub(super) const PARTITIONS: TableDefinition<(&[u8; 16], i32), (i64, i64)> =
     TableDefinition::new("partitions");
 
-/// Segment number -> first and last sequence number. A row a sealed segment, written when it is
-/// sealed, deleted with the file.
-pub(super) const SEGMENTS: TableDefinition<u64, (u64, u64)> = TableDefinition::new("segments");
+/// Segment number -> first and last sequence number, bytes on disk. A row a sealed segment,
+/// written when it is sealed, deleted before the file is: when nothing in it is live.
+pub(super) const SEGMENTS: TableDefinition<u64, (u64, u64, u64)> = TableDefinition::new("segments");
 
-/// Topic id, partition, first offset -> segment number, end offset, bytes, greatest timestamp:
-/// what one sealed segment holds of one partition. Written when the segment is sealed, deleted
-/// with the segment or the topic.
-pub(super) const RUNS: TableDefinition<(&[u8; 16], i32, i64), (u64, i64, u64, i64)> =
-    TableDefinition::new("runs");
+/// Segment number, topic id, partition, first offset -> end offset, bytes, bytes on disk, greatest
+/// timestamp, whether records may be missing between, when its tombstones may go: a stretch of a
+/// partition in a sealed segment. Written when the segment is sealed, never changed, deleted with the segment's row or the topic.
+/// Where two overlap, that of the greater segment number counts: it was made from the other. What
+/// is before the log start offset does not count.
+pub(super) const RUNS: TableDefinition<
+    (u64, &[u8; 16], i32, i64),
+    (i64, u64, u64, i64, bool, i64),
+> = TableDefinition::new("runs");
+
+/// Numbers of segments whose files are to be removed. Written when the segment's row is deleted;
+/// deleted once the file is gone for good.
+pub(super) const UNLINKED: TableDefinition<u64, ()> = TableDefinition::new("unlinked");
+
+/// Topic id, partition -> offset up to which the partition is compacted. From the journal; deleted
+/// with the topic.
+pub(super) const COMPACTED: TableDefinition<(&[u8; 16], i32), i64> =
+    TableDefinition::new("compacted");
 
 /// Topic id, partition, producer id -> [`ProducerState`], postcard. From the journal; deleted
 /// with the topic or when the producer is forgotten.

@@ -7,15 +7,15 @@ use crate::clock::ManualClock;
 use crate::record::{BatchBuilder, Compression, split_batches};
 use crate::types::{GroupId, OffsetOwner, PipelineName, TopicId, TopicName};
 
-fn options(segment_bytes: u64) -> StoreOptions {
+pub(super) fn options(segment_bytes: u64) -> StoreOptions {
     StoreOptions { segment_bytes, new_cluster_id: "c".to_owned() }
 }
 
-fn clock() -> Arc<ManualClock> {
+pub(super) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(0))
 }
 
-fn topic(name: &str, partitions: i32) -> TopicRow {
+pub(super) fn topic(name: &str, partitions: i32) -> TopicRow {
     TopicRow {
         name: TopicName::new(name).unwrap(),
         id: TopicId::random(),
@@ -26,7 +26,12 @@ fn topic(name: &str, partitions: i32) -> TopicRow {
 }
 
 /// Record `offset` of a partition says so in its value; its timestamp is ten times its offset.
-fn group(partition: TopicPartition, from: Offset, records: i64, value_bytes: usize) -> Group {
+pub(super) fn group(
+    partition: TopicPartition,
+    from: Offset,
+    records: i64,
+    value_bytes: usize,
+) -> Group {
     let mut chunks = ChunkBuilder::new(partition, from);
     for offset in from..from + records {
         let mut batch = BatchBuilder::new(Compression::None);
@@ -47,7 +52,11 @@ fn group(partition: TopicPartition, from: Offset, records: i64, value_bytes: usi
 }
 
 /// Offsets of all records from `from`, each checked against its value.
-fn offsets(reader: &StoreReader, partition: TopicPartition, from: Offset) -> Vec<Offset> {
+pub(super) fn offsets(
+    reader: &StoreReader,
+    partition: TopicPartition,
+    from: Offset,
+) -> Vec<Offset> {
     let mut offsets = Vec::new();
     let mut next = from;
     loop {
@@ -134,7 +143,7 @@ fn a_full_segment_is_sealed_and_still_read() {
     let found = reader.find_timestamp(partition, 571, 0, 100).unwrap().unwrap();
     assert_eq!(found.base_offset(), 58);
     assert!(reader.find_timestamp(partition, 991, 0, 100).unwrap().is_none());
-    assert_eq!(reader.max_timestamp(partition), Some(990));
+    assert_eq!(reader.max_timestamp(partition).unwrap(), Some(990));
 }
 
 #[test]

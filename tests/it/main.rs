@@ -15,4 +15,6 @@ mod pipelines;
 mod produce;
 mod protocol;
 mod readme;
+mod recovery;
+mod turnover;
 mod util;

@@ -96,7 +96,7 @@ impl Rig {
 
     fn counts(&self, pipeline: &str) -> Counts {
         let mut sum = Counts::default();
-        for Counts { input, output, dropped, skipped, dead_lettered } in
+        for Counts { input, output, dropped, skipped, dead_lettered, lost } in
             self.status(pipeline).partitions.into_iter().map(|partition| partition.counts)
         {
             sum.input += input;
@@ -104,6 +104,7 @@ impl Rig {
             sum.dropped += dropped;
             sum.skipped += skipped;
             sum.dead_lettered += dead_lettered;
+            sum.lost += lost;
         }
         sum
     }
@@ -194,7 +195,8 @@ async fn records_keep_what_they_are_and_go_where_kafka_would_put_them() {
     }
     rig.until_through("p").await;
 
-    let counts = Counts { input: 750, output: 600, dropped: 150, skipped: 0, dead_lettered: 150 };
+    let counts =
+        Counts { input: 750, output: 600, dropped: 150, dead_lettered: 150, ..Counts::default() };
     assert_eq!(rig.counts("p"), counts);
     for partition in 0..5 {
         let records = rig.consume("to.a", partition).await;
@@ -434,6 +436,25 @@ async fn an_output_topic_that_was_deleted_is_made_again() {
     rig.produce("in", 0, &plain(&["2"])).await;
     rig.until_through("p").await;
     assert_eq!(rig.values("out").await, ["2"]);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_before_it_was_read_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(folder.path());
+    rig.deploy(&one_step("filter = 'keep'")).await.unwrap();
+    rig.produce("in", 0, &plain(&["1"])).await;
+    rig.until_through("p").await;
+    rig.supervisor.shutdown().await;
+    rig.produce("in", 0, &plain(&["2", "3", "4"])).await;
+    let source = TopicPartition { topic: rig.broker.topic("in").unwrap().id(), partition: 0 };
+    assert_eq!(rig.broker.delete_records(vec![(source, 3)]).await, [Ok(3)]);
+    let supervisor = Supervisor::new(rig.broker.clone(), engine()).unwrap();
+    let rig = Rig { supervisor, ..rig };
+    rig.until_through("p").await;
+    assert_eq!(rig.values("out").await, ["1", "4"]);
+    assert_eq!((rig.counts("p").lost, rig.counts("p").input), (2, 2));
     rig.close().await;
 }
 

@@ -1,0 +1,161 @@
+//! What becomes of old records, seen through the Kafka port of the real process: deleted by a
+//! client, by age, by size; compacted; and what is deleted stays deleted after a kill.
+
+use std::time::{Duration, Instant};
+
+use millstream::kafka::messages::{
+    ApiKey, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, DeleteRecordsPartition,
+    DeleteRecordsRequest, DeleteRecordsTopic, ErrorCode, ListOffsetsPartition, ListOffsetsRequest,
+    ListOffsetsTopic, Str,
+};
+use millstream::record::{BatchBuilder, Compression, Record, RecordBatch};
+
+use crate::client::{Client, batch};
+use crate::util::Broker;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn create(client: &mut Client, name: &str, settings: &[(&str, &str)]) {
+    let configs = settings.iter().map(|(name, value)| CreatableTopicConfig {
+        name: Str::from(*name),
+        value: Some(Str::from(*value)),
+    });
+    let topic = CreatableTopic {
+        name: Str::from(name),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: configs.collect(),
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let response = client.call(&request, 7).unwrap();
+    assert_eq!(response.topics[0].error_code, ErrorCode::None);
+}
+
+/// The offset that belongs to a timestamp, or to -1 for the end and -2 for the start.
+fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> i64 {
+    let partition =
+        ListOffsetsPartition { timestamp, current_leader_epoch: -1, ..Default::default() };
+    let topic = ListOffsetsTopic { name: Str::from(topic), partitions: vec![partition] };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    client.call(&request, 7).unwrap().topics[0].partitions[0].offset
+}
+
+fn delete(client: &mut Client, topic: &str, offset: i64, version: i16) -> (ErrorCode, i64) {
+    let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset }];
+    let topics = vec![DeleteRecordsTopic { name: Str::from(topic), partitions }];
+    let request = DeleteRecordsRequest { topics, timeout_ms: 1_000 };
+    let response = client.call(&request, version).unwrap();
+    let answer = &response.topics[0].partitions[0];
+    (answer.error_code, answer.low_watermark)
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+fn keyed(key: &str, value: Option<&str>) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(now_ms(), Some(key.as_bytes()), value.map(str::as_bytes), &[]).unwrap();
+    builder.build().unwrap()
+}
+
+/// Waits until something is so; what it waits for has no event that a client could await.
+fn until(mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "it did not come to pass");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn records_are_deleted_and_stay_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start_in(folder.path(), &[]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    create(&mut client, "t", &[]);
+    create(&mut client, "table", &[("cleanup.policy", "compact")]);
+    for _ in 0..10 {
+        client.produce("t", 0, &batch(&["a".to_owned(), "b".to_owned()], None)).unwrap();
+    }
+    let mut start = 0;
+    for version in ApiKey::DeleteRecords.versions() {
+        start += 3;
+        assert_eq!(delete(&mut client, "t", start, version), (ErrorCode::None, start));
+    }
+    assert_eq!(delete(&mut client, "t", 2, 2), (ErrorCode::None, start), "it never goes back");
+    assert_eq!(delete(&mut client, "t", 21, 2), (ErrorCode::OffsetOutOfRange, -1));
+    assert_eq!(delete(&mut client, "t", -2, 2), (ErrorCode::OffsetOutOfRange, -1));
+    assert_eq!(delete(&mut client, "none", 0, 2), (ErrorCode::UnknownTopicOrPartition, -1));
+    assert_eq!(delete(&mut client, "table", 0, 2), (ErrorCode::PolicyViolation, -1));
+    broker.kill();
+    drop(broker);
+
+    let broker = Broker::start_in(folder.path(), &[]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    assert_eq!((offset_at(&mut client, "t", -2), offset_at(&mut client, "t", -1)), (start, 20));
+    assert_eq!(offset_at(&mut client, "t", 0), start, "by time as well");
+    assert_eq!(offset_at(&mut client, "t", -3), start, "and by the greatest time");
+    let gone = client.fetch("t", 0, start - 1, 0).unwrap();
+    let gone = &gone.responses[0].partitions[0];
+    assert_eq!(gone.error_code, ErrorCode::OffsetOutOfRange);
+    let left = client.fetch("t", 0, start, 0).unwrap();
+    let left = &left.responses[0].partitions[0];
+    assert_eq!((left.error_code, left.log_start_offset), (ErrorCode::None, start));
+    assert_eq!(delete(&mut client, "t", -1, 2), (ErrorCode::None, 20));
+    assert_eq!(client.produce("t", 0, &batch(&["c".to_owned()], None)).unwrap().base_offset, 20);
+}
+
+#[test]
+fn old_records_go_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in(folder.path(), &["--segment-size", "1MiB"]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    create(&mut client, "short", &[("retention.ms", "1000")]);
+    create(&mut client, "small", &[("retention.bytes", "2000000"), ("retention.ms", "-1")]);
+    create(&mut client, "ever", &[("retention.ms", "-1")]);
+    let large = batch(&["x".repeat(500_000)], None);
+    for topic in ["short", "small", "ever"] {
+        for _ in 0..10 {
+            client.produce(topic, 0, &large).unwrap();
+        }
+    }
+    until(|| offset_at(&mut client, "short", -2) == 10);
+    until(|| offset_at(&mut client, "small", -2) >= 5);
+    assert!(offset_at(&mut client, "small", -2) <= 6, "two million bytes stay");
+    assert_eq!(offset_at(&mut client, "ever", -2), 0);
+    assert_eq!(client.read_all("ever", 0).unwrap().len(), 10);
+    // 15 MB were written, 7 MB live; a segment may take twice its size while redb grows it.
+    let files = || std::fs::read_dir(folder.path().join("segments")).unwrap().count();
+    until(|| files() <= 10);
+}
+
+#[test]
+fn a_compacted_topic_keeps_the_last_of_each_key() {
+    let broker = Broker::start();
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("delete.retention.ms", "100"),
+    ];
+    create(&mut client, "table", &settings);
+    for i in 0..20 {
+        client.produce("table", 0, &keyed("a", Some(&i.to_string()))).unwrap();
+        client.produce("table", 0, &keyed("b", Some(&i.to_string()))).unwrap();
+    }
+    client.produce("table", 0, &keyed("a", None)).unwrap();
+    client.produce("table", 0, &keyed("end", Some("1"))).unwrap();
+    let view = |records: Vec<Record>| -> Vec<(i64, String, Option<String>)> {
+        let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        let row = |r: Record| (r.offset, text(r.key.unwrap()), r.value.map(text));
+        records.into_iter().map(row).collect()
+    };
+    let expected =
+        [(39, "b".to_owned(), Some("19".to_owned())), (41, "end".to_owned(), Some("1".to_owned()))];
+    until(|| view(client.read_all("table", 0).unwrap()) == expected);
+    assert_eq!((offset_at(&mut client, "table", -2), offset_at(&mut client, "table", -1)), (0, 42));
+}
