@@ -149,14 +149,11 @@ pub const GROUP_NEW_MEMBER_JOIN_MS: u64 = 300_000;
 pub const MEMBER_ID_PREFIX_BYTES: usize = 1_024;
 /// Memory of all groups' members and assignments together, bytes.
 pub const GROUPS_BYTES: usize = 256 * MIB;
+/// Memory of the committed offsets of all groups together, bytes.
+pub const OFFSETS_BYTES: usize = 256 * MIB;
 /// Longest commit metadata, bytes; Kafka's `offset.metadata.max.bytes`.
 pub const OFFSET_METADATA_BYTES: usize = 4_096;
 
-/// How long the offsets of a group without members are kept, milliseconds; Kafka's
-/// `offsets.retention.minutes`, seven days.
-pub const OFFSETS_RETENTION_MS: u64 = 10_080 * 60_000;
-/// How long a silent producer is known, milliseconds; Kafka's `producer.id.expiration.ms`.
-pub const PRODUCER_EXPIRATION_MS: u64 = 86_400_000;
 /// How often is looked for offsets and producers that have expired, milliseconds; Kafka's
 /// `offsets.retention.check.interval.ms`. Also the time that a group has to come back after a
 /// restart.
@@ -301,8 +298,6 @@ const _: () = {
     assert!(PIPELINE_OUTPUT_BATCH_BYTES < BATCH_BYTES);
     assert!(PIPELINE_COMMIT_BYTES + STEP_OUTPUT_BYTES <= COMMIT_QUEUE_BYTES);
     assert!(PRODUCER_BATCHES <= CONNECTION_PIPELINE_REQUESTS);
-    // Or a group whose members are slow to come back after a restart would lose its offsets.
-    assert!(EXPIRY_CHECK_MS <= OFFSETS_RETENTION_MS);
     assert!(MEMBER_METADATA_BYTES <= GROUPS_BYTES);
     assert!(MEMBER_ID_PREFIX_BYTES < GROUP_ID_BYTES);
     assert!(PLUGIN_TICK_MS < PLUGIN_CALL_MS);

@@ -239,11 +239,16 @@ impl Committer {
         if change.committed.is_some() && self.shared.partition(*partition).is_none() {
             return Err(CommitError::UnknownPartition(*partition));
         }
+        if let Some(committed) = &change.committed
+            && !self.shared.offsets().has_room(owner, *partition, committed)
+        {
+            return Err(CommitError::OffsetsFull);
+        }
         let Some(expected) = *expected else { return Ok(()) };
         let key = OffsetKey { owner: owner.clone(), partition: *partition };
         let current = match group.offsets.get(&key) {
             Some(staged) => staged.as_ref().map(|committed| committed.offset),
-            None => self.shared.committed_offset(owner, *partition),
+            None => self.shared.offsets().offset(owner, *partition),
         };
         let current = current.unwrap_or(-1);
         if current == expected {
@@ -444,7 +449,7 @@ impl Committer {
         };
         self.admin(|store| store.delete_topic(topic.row())).map_err(TopicError::Storage)?;
         self.shared.topics_mut().remove(id);
-        self.shared.forget_offsets(id);
+        self.shared.offsets_mut().forget(id);
         self.producers.retain(|partition, _| partition.topic != id);
         topic.mark_deleted();
         Ok(())

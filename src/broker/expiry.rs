@@ -8,9 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::{Broker, Commit, CommitError, Committer, OffsetChange};
-use crate::limits::{
-    EXPIRY_CHECK_MS, EXPIRY_PRODUCERS, OFFSETS_RETENTION_MS, PRODUCER_EXPIRATION_MS,
-};
+use crate::limits::{EXPIRY_CHECK_MS, EXPIRY_PRODUCERS};
 use crate::storage::{Group, ProducerKey};
 use crate::types::{GroupId, OffsetOwner, TimestampMs};
 
@@ -23,15 +21,6 @@ pub struct Expiry {
     /// What is known of a producer in a partition, from its last batch there; Kafka's
     /// `producer.id.expiration.ms`.
     pub producers: Duration,
-}
-
-impl Default for Expiry {
-    fn default() -> Self {
-        Self {
-            offsets: Duration::from_millis(OFFSETS_RETENTION_MS),
-            producers: Duration::from_millis(PRODUCER_EXPIRATION_MS),
-        }
-    }
 }
 
 impl Broker {

@@ -12,6 +12,7 @@ mod expiry;
 mod fetch;
 mod group;
 mod groups;
+mod offsets;
 mod producers;
 mod settings;
 mod standing;
@@ -21,7 +22,7 @@ mod topics;
 #[cfg(test)]
 mod world;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -43,6 +44,7 @@ pub use self::group::{
     JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
 };
 pub use self::groups::DeleteGroupError;
+use self::offsets::Offsets;
 pub use self::producers::ActiveProducer;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 pub use self::standing::{Round, SlotId, StandingFetch};
@@ -79,7 +81,7 @@ struct Shared {
     cluster_id: String,
     store: StoreReader,
     topics: RwLock<Topics>,
-    offsets: RwLock<HashMap<OffsetOwner, BTreeMap<TopicPartition, CommittedOffset>>>,
+    offsets: RwLock<Offsets>,
     groups: Coordinator,
     failure: watch::Sender<Option<String>>,
 }
@@ -407,10 +409,12 @@ impl Shared {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn offsets(
-        &self,
-    ) -> RwLockReadGuard<'_, HashMap<OffsetOwner, BTreeMap<TopicPartition, CommittedOffset>>> {
+    fn offsets(&self) -> RwLockReadGuard<'_, Offsets> {
         self.offsets.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offsets_mut(&self) -> RwLockWriteGuard<'_, Offsets> {
+        self.offsets.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic of a partition that there is.
@@ -421,38 +425,14 @@ impl Shared {
         Some(Arc::clone(topic))
     }
 
-    fn committed_offset(&self, owner: &OffsetOwner, partition: TopicPartition) -> Option<Offset> {
-        self.offsets().get(owner)?.get(&partition).map(|committed| committed.offset)
-    }
-
     fn publish_offsets(
         &self,
         changes: impl IntoIterator<Item = (OffsetKey, Option<CommittedOffset>)>,
     ) {
-        let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
-        for (OffsetKey { owner, partition }, committed) in changes {
-            match committed {
-                Some(committed) => {
-                    offsets.entry(owner).or_default().insert(partition, committed);
-                }
-                None => {
-                    if let Some(of_owner) = offsets.get_mut(&owner) {
-                        of_owner.remove(&partition);
-                        if of_owner.is_empty() {
-                            offsets.remove(&owner);
-                        }
-                    }
-                }
-            }
+        let mut offsets = self.offsets_mut();
+        for (key, committed) in changes {
+            offsets.apply(key, committed);
         }
-    }
-
-    fn forget_offsets(&self, topic: TopicId) {
-        let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
-        offsets.retain(|_, of_owner| {
-            of_owner.retain(|partition, _| partition.topic != topic);
-            !of_owner.is_empty()
-        });
     }
 
     /// The first failure of the storage is everybody's.
