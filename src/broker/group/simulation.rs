@@ -11,6 +11,7 @@ use super::state::{Group, Phase, Reply, Token};
 use super::types::{
     GroupError, JoinRequest, JoinResponse, JoinedMember, LeavingMember, SyncRequest, SyncResponse,
 };
+use crate::limits::GROUP_INITIAL_REBALANCE_DELAY_MS;
 
 const PARTITIONS: u8 = 8;
 const SEEDS: u64 = 3_000;
@@ -97,9 +98,10 @@ impl World {
             let instance_id = clients[0].instance_id.clone().filter(|_| rng.bool());
             clients.push(Client::new(100 + index, instance_id, true, &mut rng));
         }
+        let delay = Duration::from_millis(rng.u64(0..3) * GROUP_INITIAL_REBALANCE_DELAY_MS);
         Self {
             rng,
-            group: Group::new(Duration::ZERO),
+            group: Group::new(Duration::ZERO, delay),
             now: Duration::ZERO,
             next: 0,
             clients,
