@@ -117,6 +117,14 @@ pub const RESPONSE_BYTES_IN_FLIGHT: usize = 512 * MIB;
 pub const FETCH_BYTES: usize = 64 * MIB;
 /// With less than so many bytes left in its budget, a fetch reads no further partition.
 pub const FETCH_REST_BYTES: usize = 16 * KIB;
+/// Fetch sessions of all clients (KIP-227); Kafka's
+/// `max.incremental.fetch.session.cache.slots`. Who gets none names its partitions each time.
+pub const FETCH_SESSIONS: usize = 1_000;
+/// Partitions of all fetch sessions together; one takes about 250 bytes of memory.
+pub const FETCH_SESSION_PARTITIONS: usize = 500_000;
+/// How long a fetch session is left alone before it gives way to a new one, milliseconds; Kafka's
+/// two minutes.
+pub const FETCH_SESSION_IDLE_MS: u64 = 120_000;
 /// Longest that a fetch waits, milliseconds.
 pub const FETCH_WAIT_MS: u64 = 300_000;
 
@@ -163,8 +171,17 @@ pub const GROUP_NEW_MEMBER_JOIN_MS: u64 = 300_000;
 pub const MEMBER_ID_PREFIX_BYTES: usize = 1_024;
 /// Memory of all groups' members and assignments together, bytes.
 pub const GROUPS_BYTES: usize = 256 * MIB;
+/// Memory of the committed offsets of all groups together, bytes.
+pub const OFFSETS_BYTES: usize = 256 * MIB;
 /// Longest commit metadata, bytes; Kafka's `offset.metadata.max.bytes`.
 pub const OFFSET_METADATA_BYTES: usize = 4_096;
+
+/// How often is looked for offsets and producers that have expired, milliseconds; Kafka's
+/// `offsets.retention.check.interval.ms`. Also the time that a group has to come back after a
+/// restart.
+pub const EXPIRY_CHECK_MS: u64 = 600_000;
+/// Producers that one commit forgets at most.
+pub const EXPIRY_PRODUCERS: usize = 10_000;
 
 /// Linear memory of one plugin instance, bytes. Go runs in 16 MiB, JavaScript in 90.
 pub const PLUGIN_MEMORY_BYTES: usize = 128 * MIB;

@@ -14,9 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::broker::{Broker, DiskFiles, StorageError, StoreOptions};
+use crate::broker::{Broker, DiskFiles, Expiry, StorageError, StoreOptions};
 use crate::clock::SystemClock;
-use crate::config::{Clients, Config, Listen};
+use crate::config::{Clients, Config, Keeping, Listen};
 use crate::limits::STOP_MS;
 use crate::pipeline::{DeployError, Supervisor};
 use crate::plugin::{Engine, PluginError};
@@ -166,8 +166,10 @@ impl Server {
             tasks.spawn(service.clone().run(bound.listener, stopped(stopping.clone())));
         }
         let groups = broker.groups().clone();
-        let ending = stopped(stopping);
+        let ending = stopped(stopping.clone());
         tasks.spawn(async move { groups.run(ending).await });
+        let (expiring, keep, ending) = (broker.clone(), expiry(&config.keeping), stopped(stopping));
+        tasks.spawn(async move { expiring.run_expiry(keep, ending).await });
 
         let failure = tokio::select! {
             () = shutdown => None,
@@ -214,8 +216,10 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
         .map_err(|source| ServerError::Folder { path: path(), source })?;
     let options =
         StoreOptions { segment_bytes: config.keeping.segment_bytes, ..StoreOptions::default() };
-    Broker::open(Arc::new(files), &options, Arc::new(SystemClock::new()))
-        .map_err(|source| ServerError::Store { path: path(), source })
+    let broker = Broker::open(Arc::new(files), &options, Arc::new(SystemClock::new()))
+        .map_err(|source| ServerError::Store { path: path(), source })?;
+    broker.groups().set_initial_rebalance_delay(config.group_initial_rebalance_delay_ms);
+    Ok(broker)
 }
 
 fn bounds(clients: &Clients) -> kafka::Bounds {
@@ -224,6 +228,14 @@ fn bounds(clients: &Clients) -> kafka::Bounds {
         connections_per_address: clients.connections_per_address,
         idle: Duration::from_millis(clients.idle_ms),
         request_bytes: clients.request_bytes,
+    }
+}
+
+fn expiry(keeping: &Keeping) -> Expiry {
+    let ms = |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    Expiry {
+        offsets: ms(keeping.offsets_retention_ms),
+        producers: ms(keeping.producer_expiration_ms),
     }
 }
 

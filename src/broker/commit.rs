@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::limits::OFFSETS_BYTES;
 use crate::record::RecordBatch;
 use crate::storage::{CommittedOffset, StateKey};
 use crate::types::{Offset, OffsetOwner, TopicPartition};
@@ -136,6 +137,9 @@ pub enum CommitError {
         /// What it is.
         current: Offset,
     },
+    /// Committed offsets take all the memory that they may.
+    #[error("the committed offsets of all groups take {OFFSETS_BYTES} bytes already")]
+    OffsetsFull,
     /// The disk failed.
     #[error("storage failed: {0}")]
     Storage(String),

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::Shared;
 use super::alteration::Alteration;
 use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChange};
-use super::producers::{Sequenced, Verdict, appended, judge};
+use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
 use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
@@ -23,7 +23,7 @@ use crate::storage::{
     ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
     Store, TopicRow,
 };
-use crate::types::{Offset, PartitionIndex, TopicId, TopicPartition};
+use crate::types::{Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
 /// What the committer is asked for, in the order of the queue.
 pub(super) enum Request {
@@ -52,7 +52,7 @@ pub struct Committer {
     store: Store,
     pub(super) shared: Arc<Shared>,
     pub(super) tails: TailBudget,
-    producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
+    pub(super) producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
 }
 
 /// A group that is being put together.
@@ -239,11 +239,16 @@ impl Committer {
         if change.committed.is_some() && self.shared.partition(*partition).is_none() {
             return Err(CommitError::UnknownPartition(*partition));
         }
+        if let Some(committed) = &change.committed
+            && !self.shared.offsets().has_room(owner, *partition, committed)
+        {
+            return Err(CommitError::OffsetsFull);
+        }
         let Some(expected) = *expected else { return Ok(()) };
         let key = OffsetKey { owner: owner.clone(), partition: *partition };
         let current = match group.offsets.get(&key) {
             Some(staged) => staged.as_ref().map(|committed| committed.offset),
-            None => self.shared.committed_offset(owner, *partition),
+            None => self.shared.offsets().offset(owner, *partition),
         };
         let current = current.unwrap_or(-1);
         if current == expected {
@@ -372,6 +377,19 @@ impl Committer {
         Some(ProducerKey { partition: key.partition, producer_id })
     }
 
+    /// The producers that are known in a partition, by id.
+    pub(super) fn active_producers(&self, partition: TopicPartition) -> Vec<ActiveProducer> {
+        let producers = self.producers.get(&partition).into_iter().flatten();
+        let active = producers.map(|(id, state)| ActiveProducer {
+            producer: ProducerId { id: *id, epoch: state.epoch },
+            last_sequence: state.batches.last().map_or(-1, |batch| batch.last_sequence),
+            last_append_ms: state.last_append_ms,
+        });
+        let mut active: Vec<_> = active.collect();
+        active.sort_unstable_by_key(|active| active.producer.id);
+        active
+    }
+
     /// Makes a topic. Durable and visible when it returns.
     pub fn create_topic(&mut self, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
         self.shared.topics().check(&new)?;
@@ -431,7 +449,7 @@ impl Committer {
         };
         self.admin(|store| store.delete_topic(topic.row())).map_err(TopicError::Storage)?;
         self.shared.topics_mut().remove(id);
-        self.shared.forget_offsets(id);
+        self.shared.offsets_mut().forget(id);
         self.producers.retain(|partition, _| partition.topic != id);
         topic.mark_deleted();
         Ok(())

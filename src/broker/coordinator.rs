@@ -30,7 +30,9 @@ use super::group::{
     LeavingMember, Reply, SyncRequest, SyncResponse, Token,
 };
 use crate::clock::Clock;
-use crate::limits::{GROUPS, GROUPS_BYTES, MEMBER_ID_PREFIX_BYTES};
+use crate::limits::{
+    GROUP_INITIAL_REBALANCE_DELAY_MS, GROUPS, GROUPS_BYTES, MEMBER_ID_PREFIX_BYTES,
+};
 use crate::types::GroupId;
 
 /// The groups of one broker. Clones share them.
@@ -48,6 +50,8 @@ struct Core {
     next_token: AtomicU64,
     /// What all groups hold in memory.
     bytes: AtomicUsize,
+    /// Of groups that are made from now on, milliseconds.
+    initial_delay_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +82,14 @@ impl Coordinator {
             earlier: Notify::new(),
             next_token: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
+            initial_delay_ms: AtomicU64::new(GROUP_INITIAL_REBALANCE_DELAY_MS),
         }))
+    }
+
+    /// Sets how long a group that was empty waits for further members before it begins; Kafka's
+    /// `group.initial.rebalance.delay.ms`. For groups that are made from now on.
+    pub fn set_initial_rebalance_delay(&self, delay_ms: u64) {
+        self.0.initial_delay_ms.store(delay_ms, Ordering::Relaxed);
     }
 
     /// A member joins; answered when the group's next generation begins, or at once if it takes
@@ -173,14 +184,11 @@ impl Coordinator {
         self.drop_if(group, Group::is_disposable)
     }
 
-    /// All groups without members, and for how long that has been so.
-    pub(super) fn empty(&self) -> HashMap<GroupId, Duration> {
+    /// All groups with how long each has been without members; `None` for one that has some.
+    pub(super) fn empty_for(&self) -> HashMap<GroupId, Option<Duration>> {
         let now = self.0.clock.monotonic();
-        let empty_for = |(id, slot): (GroupId, Arc<Mutex<Slot>>)| {
-            let empty_for = lock(&slot).group.empty_for(now)?;
-            Some((id, empty_for))
-        };
-        self.slots().into_iter().filter_map(empty_for).collect()
+        let slots = self.slots().into_iter();
+        slots.map(|(id, slot)| (id, lock(&slot).group.empty_for(now))).collect()
     }
 
     /// All groups that have or had members, or expect some, by id. Groups that only have committed
@@ -309,8 +317,9 @@ impl Coordinator {
         if registry.groups.len() >= GROUPS {
             return Err(GroupError::TooManyGroups { max: GROUPS });
         }
+        let delay = Duration::from_millis(self.0.initial_delay_ms.load(Ordering::Relaxed));
         let slot = Arc::new(Mutex::new(Slot {
-            group: Group::new(self.0.clock.monotonic()),
+            group: Group::new(self.0.clock.monotonic(), delay),
             waiters: HashMap::new(),
             armed: None,
             bytes: 0,

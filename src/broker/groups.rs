@@ -78,15 +78,15 @@ impl Broker {
     }
 
     fn has_offsets(&self, group: &GroupId) -> bool {
-        self.shared.offsets().contains_key(&OffsetOwner::Group(group.clone()))
+        self.shared.offsets().get(&OffsetOwner::Group(group.clone())).is_some()
     }
 
-    fn groups_with_offsets(&self) -> Vec<GroupId> {
+    pub(super) fn groups_with_offsets(&self) -> Vec<GroupId> {
         let offsets = self.shared.offsets();
-        let group = |owner: &OffsetOwner| match owner {
+        let group = |(owner, _): (&OffsetOwner, _)| match owner {
             OffsetOwner::Group(group) => Some(group.clone()),
             OffsetOwner::Pipeline(_) => None,
         };
-        offsets.keys().filter_map(group).collect()
+        offsets.iter().filter_map(group).collect()
     }
 }

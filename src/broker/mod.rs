@@ -10,18 +10,23 @@ mod commit;
 mod committer;
 mod compaction;
 mod coordinator;
+mod expiry;
 mod fetch;
 mod group;
 mod groups;
 mod log_start;
+mod offsets;
 mod producers;
 mod retention;
 mod settings;
+mod standing;
 mod tail;
 mod topic_config;
 mod topics;
+#[cfg(test)]
+mod world;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -37,6 +42,7 @@ pub use self::commit::{
 pub use self::committer::Committer;
 use self::committer::{QueuePermit, QueuedCommit, Request};
 pub use self::coordinator::{Coordinator, Pending};
+pub use self::expiry::Expiry;
 pub use self::fetch::{FetchPartition, FetchRequest, PartitionRead, ReadError};
 pub use self::group::{
     GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
@@ -44,7 +50,10 @@ pub use self::group::{
 };
 pub use self::groups::DeleteGroupError;
 pub use self::log_start::DeleteRecordsError;
+use self::offsets::Offsets;
+pub use self::producers::ActiveProducer;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
+pub use self::standing::{Round, SlotId, StandingFetch};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
 pub use self::topics::{NewTopic, Partition, Topic, TopicError};
@@ -55,7 +64,7 @@ pub use crate::storage::{
     StoreOptions,
 };
 use crate::storage::{OffsetKey, Store, StoreReader};
-use crate::types::{Offset, OffsetOwner, PartitionIndex, ProducerId, TopicId, TopicPartition};
+use crate::types::{OffsetOwner, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
 /// Producer ids reserved on disk at a time.
 const PRODUCER_ID_BLOCK: u64 = 1_000;
@@ -86,7 +95,7 @@ struct Shared {
     cluster_id: String,
     store: StoreReader,
     topics: RwLock<Topics>,
-    offsets: RwLock<HashMap<OffsetOwner, BTreeMap<TopicPartition, CommittedOffset>>>,
+    offsets: RwLock<Offsets>,
     groups: Coordinator,
     failure: watch::Sender<Option<String>>,
 }
@@ -300,6 +309,15 @@ impl Broker {
         Ok(ProducerId { id, epoch: 0 })
     }
 
+    /// The producers that are known in a partition, by id.
+    pub async fn active_producers(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Vec<ActiveProducer>, CommitError> {
+        let active = self.admin(move |committer| committer.active_producers(partition)).await;
+        active.ok_or(CommitError::Stopped)
+    }
+
     /// The committed offsets of a group, or the checkpoints of a pipeline.
     pub fn committed(&self, owner: &OffsetOwner) -> BTreeMap<TopicPartition, CommittedOffset> {
         self.shared.offsets().get(owner).cloned().unwrap_or_default()
@@ -432,10 +450,12 @@ impl Shared {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn offsets(
-        &self,
-    ) -> RwLockReadGuard<'_, HashMap<OffsetOwner, BTreeMap<TopicPartition, CommittedOffset>>> {
+    fn offsets(&self) -> RwLockReadGuard<'_, Offsets> {
         self.offsets.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn offsets_mut(&self) -> RwLockWriteGuard<'_, Offsets> {
+        self.offsets.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic of a partition that there is.
@@ -446,38 +466,14 @@ impl Shared {
         Some(Arc::clone(topic))
     }
 
-    fn committed_offset(&self, owner: &OffsetOwner, partition: TopicPartition) -> Option<Offset> {
-        self.offsets().get(owner)?.get(&partition).map(|committed| committed.offset)
-    }
-
     fn publish_offsets(
         &self,
         changes: impl IntoIterator<Item = (OffsetKey, Option<CommittedOffset>)>,
     ) {
-        let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
-        for (OffsetKey { owner, partition }, committed) in changes {
-            match committed {
-                Some(committed) => {
-                    offsets.entry(owner).or_default().insert(partition, committed);
-                }
-                None => {
-                    if let Some(of_owner) = offsets.get_mut(&owner) {
-                        of_owner.remove(&partition);
-                        if of_owner.is_empty() {
-                            offsets.remove(&owner);
-                        }
-                    }
-                }
-            }
+        let mut offsets = self.offsets_mut();
+        for (key, committed) in changes {
+            offsets.apply(key, committed);
         }
-    }
-
-    fn forget_offsets(&self, topic: TopicId) {
-        let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
-        offsets.retain(|_, of_owner| {
-            of_owner.retain(|partition, _| partition.topic != topic);
-            !of_owner.is_empty()
-        });
     }
 
     /// The first failure of the storage is everybody's.

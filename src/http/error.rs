@@ -76,7 +76,7 @@ impl From<CommitError> for ApiError {
             | CommitError::InvalidProducerEpoch { .. }
             | CommitError::OffsetFenced { .. } => StatusCode::CONFLICT,
             CommitError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            CommitError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            CommitError::Stopped | CommitError::OffsetsFull => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error)
     }

@@ -189,6 +189,7 @@ impl From<&CommitError> for ErrorCode {
             CommitError::InvalidProducerEpoch { .. } => Self::InvalidProducerEpoch,
             // No client's commit has an expectation.
             CommitError::OffsetFenced { .. } => Self::UnknownServerError,
+            CommitError::OffsetsFull => Self::InvalidCommitOffsetSize,
             CommitError::Storage(_) => Self::KafkaStorageError,
             // Retried, and then against the broker that comes after.
             CommitError::Stopped => Self::NotLeaderOrFollower,

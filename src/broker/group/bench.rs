@@ -26,7 +26,7 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new() -> Self {
         Self {
-            group: Group::new(Duration::ZERO),
+            group: Group::new(Duration::ZERO, Duration::from_millis(DELAY_MS)),
             now: Duration::ZERO,
             next: 0,
             answers: HashMap::new(),

@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use super::state::{Group, Initial, Phase, Preparing, Reply, unknown};
 use super::types::JoinedMember;
-use crate::limits::GROUP_INITIAL_REBALANCE_DELAY_MS;
-
-const INITIAL_DELAY: Duration = Duration::from_millis(GROUP_INITIAL_REBALANCE_DELAY_MS);
 
 impl Group {
     /// Begins a rebalance, or ends the one that runs if nobody is missing any more.
@@ -55,7 +52,7 @@ impl Group {
             && initial.newcomer
             && !initial.remaining.is_zero()
         {
-            let delay = initial.remaining.min(INITIAL_DELAY);
+            let delay = initial.remaining.min(self.initial_delay);
             initial.remaining -= delay;
             initial.newcomer = false;
             preparing.deadline = now + delay;
@@ -100,9 +97,10 @@ impl Group {
         self.unsynced.clear();
         self.sync_deadline = None;
         let timeout = self.rebalance_timeout();
-        let initial = matches!(self.phase, Phase::Empty)
-            .then(|| Initial { remaining: timeout.saturating_sub(INITIAL_DELAY), newcomer: false });
-        let wait = if initial.is_some() { INITIAL_DELAY } else { timeout };
+        let delay = self.initial_delay;
+        let initial = (matches!(self.phase, Phase::Empty) && !delay.is_zero())
+            .then(|| Initial { remaining: timeout.saturating_sub(delay), newcomer: false });
+        let wait = if initial.is_some() { delay } else { timeout };
         self.phase = Phase::Preparing(Preparing { deadline: now + wait, initial });
     }
 

@@ -71,13 +71,15 @@ pub(crate) struct Group {
     pub(super) sync_deadline: Option<Duration>,
     /// Since when it has been without members, if it is.
     pub(super) empty_since: Duration,
+    /// How long it waits for further members when it was empty (KIP-134).
+    pub(super) initial_delay: Duration,
     /// Replies of the event at hand.
     pub(super) replies: Vec<Reply>,
 }
 
 impl Group {
     /// An empty group.
-    pub(crate) fn new(now: Duration) -> Self {
+    pub(crate) fn new(now: Duration, initial_delay: Duration) -> Self {
         Self {
             phase: Phase::Empty,
             generation: 0,
@@ -89,6 +91,7 @@ impl Group {
             unsynced: BTreeSet::new(),
             sync_deadline: None,
             empty_since: now,
+            initial_delay,
             replies: Vec::new(),
         }
     }
@@ -214,7 +217,7 @@ impl Group {
     /// Ends the group: who waits is told, later events are refused.
     pub(crate) fn kill(&mut self) -> Vec<Reply> {
         let waiting = mem::take(&mut self.members);
-        *self = Self::new(self.empty_since);
+        *self = Self::new(self.empty_since, self.initial_delay);
         self.phase = Phase::Dead;
         for member in waiting.iter() {
             self.replies.extend(member.joining.map(|at| Reply::Join(at, Err(GroupError::Stopped))));
