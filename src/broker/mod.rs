@@ -4,13 +4,16 @@
 //! What is durable when: a call that changes something returns when the change has survived an
 //! fsync. What is visible when: right after that, to everybody at once; never before.
 
+mod acceptance;
 mod alteration;
 mod commit;
 mod committer;
 mod coordinator;
+mod counters;
 mod fetch;
 mod group;
 mod producers;
+mod read_memory;
 mod settings;
 mod tail;
 mod topic_config;
@@ -31,6 +34,7 @@ pub use self::commit::{
 pub use self::committer::Committer;
 use self::committer::{QueuePermit, QueuedCommit, Request};
 pub use self::coordinator::{Coordinator, Pending};
+pub use self::counters::{Counter, Counters, UnreadablePlace};
 pub use self::fetch::{FetchPartition, FetchRequest, PartitionRead, ReadError};
 pub use self::group::{
     GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
@@ -72,6 +76,7 @@ struct Shared {
     topics: RwLock<Topics>,
     offsets: RwLock<HashMap<OffsetOwner, BTreeMap<TopicPartition, CommittedOffset>>>,
     groups: Coordinator,
+    counters: Counters,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -126,6 +131,7 @@ impl Broker {
             topics: RwLock::new(topics),
             offsets: RwLock::default(),
             groups,
+            counters: Counters::default(),
             failure: watch::Sender::new(None),
         });
         shared.publish_offsets(offsets.into_iter().map(|(key, value)| (key, Some(value))));
@@ -285,6 +291,11 @@ impl Broker {
     /// A piece of pipeline state.
     pub fn state(&self, key: &StateKey) -> Result<Option<Bytes>, StorageError> {
         self.shared.store.state(key)
+    }
+
+    /// What has been counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     /// The consumer groups.

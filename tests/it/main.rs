@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is to say where")]
 
 mod architecture;
+mod bounds;
 mod cli;
 mod client;
 mod components;
 mod crash;
+mod damage;
 mod kafka_messages;
 mod kafka_schema;
 mod manifests;
@@ -14,4 +16,5 @@ mod pipelines;
 mod produce;
 mod protocol;
 mod readme;
+mod topic_settings;
 mod util;
