@@ -59,6 +59,14 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 512 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
+/// Room that the active segment has on the disk beyond what is written, bytes; see
+/// `storage/room.rs`.
+pub const ROOM_BYTES: u64 = MIB as u64;
+/// Size of the steps in which it is made, bytes. A millisecond of the disk's time, once in some
+/// hundred small groups.
+pub const ROOM_STEP_BYTES: u64 = MIB as u64;
+/// After a larger group no room is made: its bytes cost more than the file system's journal.
+pub const ROOM_GROUP_BYTES: u64 = 64 * KIB as u64;
 /// Largest chunk, bytes, unless a single batch is larger.
 pub const CHUNK_BYTES: usize = MIB;
 /// Sealed segments kept open for reading.

@@ -155,15 +155,38 @@ impl Coordinator {
         })
     }
 
-    /// All groups that have members or expect some, by id. Groups that only have committed
+    /// Removes a group that has no members. Says whether there was one.
+    pub(super) fn remove(&self, group: &GroupId) -> Result<bool, GroupError> {
+        let mut state = GroupState::Dead;
+        let removed = self.drop_if(group, |group| {
+            state = group.state();
+            state == GroupState::Empty
+        });
+        match state {
+            GroupState::Empty | GroupState::Dead => Ok(removed),
+            _ => Err(GroupError::NonEmpty),
+        }
+    }
+
+    /// Drops a group that has neither members nor offsets. Says whether it did.
+    pub(super) fn forget(&self, group: &GroupId) -> bool {
+        self.drop_if(group, Group::is_disposable)
+    }
+
+    /// All groups without members, and for how long that has been so.
+    pub(super) fn empty(&self) -> HashMap<GroupId, Duration> {
+        let now = self.0.clock.monotonic();
+        let empty_for = |(id, slot): (GroupId, Arc<Mutex<Slot>>)| {
+            let empty_for = lock(&slot).group.empty_for(now)?;
+            Some((id, empty_for))
+        };
+        self.slots().into_iter().filter_map(empty_for).collect()
+    }
+
+    /// All groups that have or had members, or expect some, by id. Groups that only have committed
     /// offsets are not here.
     pub fn list(&self) -> Vec<GroupListing> {
-        let groups: Vec<_> = lock(&self.0.registry)
-            .groups
-            .iter()
-            .map(|(id, slot)| (id.clone(), Arc::clone(slot)))
-            .collect();
-        let listings = groups.into_iter().map(|(group, slot)| {
+        let listings = self.slots().into_iter().map(|(group, slot)| {
             let slot = lock(&slot);
             let protocol_type = slot.group.protocol_type().to_owned();
             GroupListing { group, state: slot.group.state(), protocol_type }
@@ -171,7 +194,7 @@ impl Coordinator {
         listings.filter(|listing| listing.state != GroupState::Dead).collect()
     }
 
-    /// One group in full; `None` if it has no members and expects none.
+    /// One group in full; `None` if it never had members and expects none.
     pub fn describe(&self, group: &GroupId) -> Option<GroupDescription> {
         let slot = lock(&self.0.registry).groups.get(group).cloned()?;
         let description = lock(&slot).group.describe();
@@ -258,12 +281,12 @@ impl Coordinator {
             }
             let (result, replies) = work(&mut slot, self.0.clock.monotonic());
             let deliveries = self.settle(id, &mut slot, replies);
-            let disposable = slot.group.is_disposable();
+            let blank = slot.group.is_blank();
             drop(slot);
             // Not under the lock: a receiver may drop other requests of the same group.
             deliveries.into_iter().for_each(deliver);
-            if disposable {
-                self.dispose(id);
+            if blank {
+                self.drop_if(id, Group::is_blank);
             }
             return Ok(Some(result));
         }
@@ -281,10 +304,13 @@ impl Coordinator {
             return Ok(None);
         }
         if registry.groups.len() >= GROUPS {
+            self.drop_empty(&mut registry);
+        }
+        if registry.groups.len() >= GROUPS {
             return Err(GroupError::TooManyGroups { max: GROUPS });
         }
         let slot = Arc::new(Mutex::new(Slot {
-            group: Group::new(),
+            group: Group::new(self.0.clock.monotonic()),
             waiters: HashMap::new(),
             armed: None,
             bytes: 0,
@@ -309,7 +335,7 @@ impl Coordinator {
                 self.0.earlier.notify_one();
             }
         }
-        let gone = slot.group.is_disposable() || slot.group.state() == GroupState::Dead;
+        let gone = slot.group.is_blank() || slot.group.state() == GroupState::Dead;
         let bytes = if gone { 0 } else { slot.group.bytes() + id.as_str().len() };
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.0.bytes.fetch_sub(slot.bytes, Ordering::Relaxed);
@@ -321,20 +347,43 @@ impl Coordinator {
         replies.into_iter().filter_map(delivery).collect()
     }
 
-    /// Drops a group that holds nothing, unless somebody came meanwhile.
-    fn dispose(&self, id: &GroupId) {
+    /// Drops a group without members for which `condition` holds. Says whether it did.
+    fn drop_if(&self, id: &GroupId, condition: impl FnOnce(&Group) -> bool) -> bool {
         let mut registry = lock(&self.0.registry);
-        let Some(slot) = registry.groups.get(id).cloned() else { return };
+        let Some(slot) = registry.groups.get(id).cloned() else { return false };
         let mut slot = lock(&slot);
-        if !slot.group.is_disposable() {
-            return;
+        if !condition(&slot.group) {
+            return false;
         }
-        // Nobody waits for an empty group.
+        self.bury(id, &mut slot);
+        registry.groups.remove(id);
+        true
+    }
+
+    /// Drops all groups that nobody would miss: what they know is their generation.
+    fn drop_empty(&self, registry: &mut Registry) {
+        registry.groups.retain(|id, slot| {
+            let mut slot = lock(slot);
+            let empty = slot.group.is_disposable();
+            if empty {
+                self.bury(id, &mut slot);
+            }
+            !empty
+        });
+    }
+
+    /// Ends a group that nobody waits for: it has no members.
+    fn bury(&self, id: &GroupId, slot: &mut Slot) {
         slot.group.kill();
         if let Some(armed) = slot.armed.take() {
             lock(&self.0.timers).remove(&(armed, id.clone()));
         }
-        registry.groups.remove(id);
+        self.0.bytes.fetch_sub(std::mem::take(&mut slot.bytes), Ordering::Relaxed);
+    }
+
+    fn slots(&self) -> Vec<(GroupId, Arc<Mutex<Slot>>)> {
+        let registry = lock(&self.0.registry);
+        registry.groups.iter().map(|(id, slot)| (id.clone(), Arc::clone(slot))).collect()
     }
 
     fn cancel(&self, id: &GroupId, token: Token) {
@@ -361,9 +410,12 @@ impl Coordinator {
     }
 
     fn check_memory(&self, more: usize) -> Result<(), GroupError> {
-        let held = self.0.bytes.load(Ordering::Relaxed);
+        let full = || self.0.bytes.load(Ordering::Relaxed).saturating_add(more) > GROUPS_BYTES;
         // Who brings nothing may always come: the followers' syncs end a rebalance.
-        if more > 0 && held.saturating_add(more) > GROUPS_BYTES {
+        if more > 0 && full() {
+            self.drop_empty(&mut lock(&self.0.registry));
+        }
+        if more > 0 && full() {
             return Err(GroupError::OutOfMemory { max: GROUPS_BYTES });
         }
         Ok(())

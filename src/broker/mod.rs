@@ -12,6 +12,7 @@ mod coordinator;
 mod counters;
 mod fetch;
 mod group;
+mod groups;
 mod producers;
 mod read_memory;
 mod settings;
@@ -40,6 +41,7 @@ pub use self::group::{
     GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
     JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
 };
+pub use self::groups::DeleteGroupError;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
@@ -431,6 +433,9 @@ impl Shared {
                 None => {
                     if let Some(of_owner) = offsets.get_mut(&owner) {
                         of_owner.remove(&partition);
+                        if of_owner.is_empty() {
+                            offsets.remove(&owner);
+                        }
                     }
                 }
             }
@@ -439,9 +444,10 @@ impl Shared {
 
     fn forget_offsets(&self, topic: TopicId) {
         let mut offsets = self.offsets.write().unwrap_or_else(PoisonError::into_inner);
-        for of_owner in offsets.values_mut() {
+        offsets.retain(|_, of_owner| {
             of_owner.retain(|partition, _| partition.topic != topic);
-        }
+            !of_owner.is_empty()
+        });
     }
 
     /// The first failure of the storage is everybody's.

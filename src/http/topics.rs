@@ -80,7 +80,7 @@ pub(super) async fn remove(
 /// `GET /v1/groups`
 pub(super) async fn groups(State(api): State<Api>) -> Json<Vec<GroupView>> {
     let broker = &api.service.broker;
-    Json(broker.groups().list().into_iter().map(|listing| group(broker, listing)).collect())
+    Json(broker.list_groups().into_iter().map(|listing| group(broker, listing)).collect())
 }
 
 fn view(topic: &Topic) -> TopicView {
@@ -101,7 +101,7 @@ fn view(topic: &Topic) -> TopicView {
 }
 
 fn group(broker: &Broker, listing: GroupListing) -> GroupView {
-    let description = broker.groups().describe(&listing.group);
+    let description = broker.describe_group(&listing.group);
     let (generation, members) = match description {
         None => (0, Vec::new()),
         Some(description) => (description.generation, description.members),

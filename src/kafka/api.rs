@@ -14,6 +14,10 @@ use super::configs::{
     ListConfigResourcesResponse,
 };
 use super::fetch::{FetchRequest, FetchResponse};
+use super::group_admin::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    ListGroupsRequest, ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+};
 use super::groups::{
     FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
@@ -165,6 +169,8 @@ apis! {
     Heartbeat = 12, 0..=4, flexible 4.., HeartbeatRequest => HeartbeatResponse;
     LeaveGroup = 13, 0..=5, flexible 4.., LeaveGroupRequest => LeaveGroupResponse;
     SyncGroup = 14, 0..=5, flexible 4.., SyncGroupRequest => SyncGroupResponse;
+    DescribeGroups = 15, 0..=6, flexible 5.., DescribeGroupsRequest => DescribeGroupsResponse;
+    ListGroups = 16, 0..=5, flexible 3.., ListGroupsRequest => ListGroupsResponse;
     ApiVersions = 18, 0..=4, flexible 3.., ApiVersionsRequest => ApiVersionsResponse;
     CreateTopics = 19, 2..=7, flexible 5.., CreateTopicsRequest => CreateTopicsResponse;
     DeleteTopics = 20, 1..=6, flexible 4.., DeleteTopicsRequest => DeleteTopicsResponse;
@@ -176,6 +182,7 @@ apis! {
     DescribeLogDirs = 35, 1..=5, flexible 2.., DescribeLogDirsRequest => DescribeLogDirsResponse;
     CreatePartitions = 37, 0..=3, flexible 2..,
         CreatePartitionsRequest => CreatePartitionsResponse;
+    DeleteGroups = 42, 0..=2, flexible 2.., DeleteGroupsRequest => DeleteGroupsResponse;
     ElectLeaders = 43, 0..=2, flexible 2.., ElectLeadersRequest => ElectLeadersResponse;
     IncrementalAlterConfigs = 44, 0..=1, flexible 1..,
         IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse;
@@ -183,6 +190,8 @@ apis! {
         AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse;
     ListPartitionReassignments = 46, 0..=0, flexible 0..,
         ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
+    // Has no flexible version.
+    OffsetDelete = 47, 0..=0, flexible 32_767.., OffsetDeleteRequest => OffsetDeleteResponse;
     DescribeCluster = 60, 0..=2, flexible 0.., DescribeClusterRequest => DescribeClusterResponse;
     ListConfigResources = 74, 0..=1, flexible 0..,
         ListConfigResourcesRequest => ListConfigResourcesResponse;

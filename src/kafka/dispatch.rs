@@ -8,9 +8,9 @@ use super::header::{RequestHeader, encode_response};
 use super::service::Context;
 use super::writer::Segments;
 use super::{
-    alter_configs, api_versions, cluster, configs, fetch, groups, leader_epochs, list_offsets,
-    log_dirs, metadata, offsets, partitions, produce, producers, replicas, topic_partitions,
-    topics,
+    alter_configs, api_versions, cluster, configs, fetch, group_admin, groups, leader_epochs,
+    list_offsets, log_dirs, metadata, offsets, partitions, produce, producers, replicas,
+    topic_partitions, topics,
 };
 
 /// A request that was taken up.
@@ -54,6 +54,8 @@ pub(super) async fn dispatch(
         ApiKey::Heartbeat => exchange.answer(groups::heartbeat).await,
         ApiKey::LeaveGroup => exchange.answer(groups::leave).await,
         ApiKey::SyncGroup => exchange.answer(groups::sync).await,
+        ApiKey::DescribeGroups => exchange.answer(group_admin::describe).await,
+        ApiKey::ListGroups => exchange.answer(group_admin::list).await,
         ApiKey::ApiVersions => exchange.answer(api_versions::answer).await,
         ApiKey::CreateTopics => exchange.answer(topics::create).await,
         ApiKey::DeleteTopics => exchange.answer(topics::delete).await,
@@ -70,6 +72,8 @@ pub(super) async fn dispatch(
         ApiKey::DescribeCluster => exchange.answer(cluster::describe).await,
         ApiKey::ListConfigResources => exchange.answer(configs::list_resources).await,
         ApiKey::DescribeTopicPartitions => exchange.answer(topic_partitions::describe).await,
+        ApiKey::DeleteGroups => exchange.answer(group_admin::delete).await,
+        ApiKey::OffsetDelete => exchange.answer(group_admin::delete_offsets).await,
     };
     response.map(Call::Done)
 }

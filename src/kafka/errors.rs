@@ -4,7 +4,7 @@ use super::message::Wire;
 use super::schema::{Type, Version};
 use super::wire::{Fault, Reader, WireError};
 use super::writer::Writer;
-use crate::broker::{CommitError, GroupError, ReadError, TopicError};
+use crate::broker::{CommitError, DeleteGroupError, GroupError, ReadError, TopicError};
 use crate::record::{BatchError, RecordProblem};
 
 macro_rules! error_codes {
@@ -111,6 +111,10 @@ error_codes! {
     KafkaStorageError = 56,
     /// A producer id of which nothing is known.
     UnknownProducerId = 59,
+    /// The group has members.
+    NonEmptyGroup = 68,
+    /// No group of that id.
+    GroupIdNotFound = 69,
     /// A fetch session that does not exist.
     FetchSessionIdNotFound = 70,
     /// A fetch session's epoch out of step.
@@ -135,6 +139,8 @@ error_codes! {
     ElectionNotNeeded = 84,
     /// No reassignment that could be ended.
     NoReassignmentInProgress = 85,
+    /// The group reads the topic.
+    GroupSubscribedToTopic = 86,
     /// A record that the topic does not accept.
     InvalidRecord = 87,
     /// Offsets of an open transaction are pending.
@@ -255,11 +261,26 @@ impl From<&GroupError> for ErrorCode {
             GroupError::InconsistentProtocol { .. } => Self::InconsistentGroupProtocol,
             GroupError::InvalidSessionTimeout { .. } => Self::InvalidSessionTimeout,
             GroupError::GroupFull { .. } => Self::GroupMaxSizeReached,
+            GroupError::NonEmpty => Self::NonEmptyGroup,
             GroupError::MetadataTooLarge { .. } => Self::MessageTooLarge,
             // To be tried again: when there is room, or against the broker that comes after.
             GroupError::TooManyGroups { .. }
             | GroupError::OutOfMemory { .. }
             | GroupError::Stopped => Self::CoordinatorNotAvailable,
+        }
+    }
+}
+
+impl From<&DeleteGroupError> for ErrorCode {
+    fn from(error: &DeleteGroupError) -> Self {
+        match error {
+            DeleteGroupError::Unknown => Self::GroupIdNotFound,
+            DeleteGroupError::Group(error) => Self::from(error),
+            // As with commits: what fails on the way to the log is the coordinator's to clients.
+            DeleteGroupError::Commit(CommitError::Storage(_) | CommitError::Stopped) => {
+                Self::NotCoordinator
+            }
+            DeleteGroupError::Commit(error) => Self::from(error),
         }
     }
 }

@@ -15,6 +15,7 @@ mod dispatch;
 mod errors;
 mod fetch;
 mod frames;
+mod group_admin;
 mod groups;
 mod header;
 mod leader_epochs;

@@ -9,7 +9,9 @@ use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
 use super::wire::Str;
-use crate::broker::{Broker, Commit, CommitError, CommittedOffset, OffsetChange, Topic};
+use crate::broker::{
+    Broker, Commit, CommitError, CommittedOffset, GroupError, OffsetChange, Topic,
+};
 use crate::limits::OFFSET_METADATA_BYTES;
 use crate::types::{GroupId, OffsetOwner, TopicId, TopicPartition};
 
@@ -140,6 +142,8 @@ message! {
 
 /// Topics have names in the earlier versions of both APIs and ids since this one (KIP-848).
 const FIRST_WITH_IDS: i16 = 10;
+/// From this version of OffsetCommit on, a group that is not there is an error of its own.
+const FIRST_WITH_NOT_FOUND: i16 = 9;
 
 fn find(broker: &Broker, version: i16, name: &Str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
     if version < FIRST_WITH_IDS {
@@ -158,10 +162,14 @@ pub(super) async fn commit(
     let allowed = group.as_ref().map_err(|code| *code).and_then(|group| {
         let instance_id = request.group_instance_id.as_deref();
         let generation = request.generation_id_or_member_epoch;
-        broker
-            .groups()
-            .check_commit(group, &request.member_id, instance_id, generation)
-            .map_err(|error| ErrorCode::from(&error))
+        broker.groups().check_commit(group, &request.member_id, instance_id, generation).map_err(
+            |error| match error {
+                GroupError::IllegalGeneration { current: -1, .. } => {
+                    unknown_group(broker, group, caller.version)
+                }
+                error => ErrorCode::from(&error),
+            },
+        )
     });
     let owner = group.ok().map(OffsetOwner::Group);
     let mut commit = Commit::default();
@@ -201,6 +209,15 @@ pub(super) async fn commit(
         }
     }
     OffsetCommitResponse { topics, ..Default::default() }
+}
+
+/// What a member is told of whose group there are at most offsets.
+fn unknown_group(broker: &Broker, group: &GroupId, version: i16) -> ErrorCode {
+    match broker.describe_group(group) {
+        Some(_) => ErrorCode::UnknownMemberId,
+        None if version >= FIRST_WITH_NOT_FOUND => ErrorCode::GroupIdNotFound,
+        None => ErrorCode::IllegalGeneration,
+    }
 }
 
 fn offset_change(

@@ -11,9 +11,9 @@ use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Backend, Files, OpenMode, Place};
 use super::journal::Extent;
 use super::meta::Meta;
-use super::segment::{self, ReadRange};
+use super::segment::{self, ReadRange, Writable};
 use super::{StorageError, at};
-use crate::limits::OPEN_SEGMENTS;
+use crate::limits::{OPEN_SEGMENTS, ROOM_GROUP_BYTES};
 use crate::record::RecordBatch;
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
@@ -52,13 +52,16 @@ impl std::fmt::Debug for Log {
 struct Active {
     number: u64,
     /// `None` only after a failure to begin the next segment.
-    database: Option<Database>,
+    open: Option<Writable>,
 }
 
 /// How much was written.
+#[derive(Default)]
 struct Written {
     /// Bytes of the active segment.
     bytes: u64,
+    /// Bytes of the last group.
+    group_bytes: u64,
     /// First sequence number of the active segment.
     first_sequence: Option<u64>,
     last_sequence: u64,
@@ -86,9 +89,8 @@ impl Log {
         let (active, written) = match unsealed[..] {
             [] => {
                 let number = sealed.segments.keys().max().map_or(1, |last| last + 1);
-                let database = Some(segment::create(&*files, number)?);
-                let written = Written { bytes: 0, first_sequence: None, last_sequence };
-                (Active { number, database }, written)
+                let open = Some(segment::create(&*files, number)?);
+                (Active { number, open }, Written { last_sequence, ..Written::default() })
             }
             [number] => recover_active(&*files, number, last_sequence, &mut runs, meta)?,
             [first, second, ..] => {
@@ -121,15 +123,16 @@ impl Log {
     ) -> Result<(), StorageError> {
         let number = {
             let active = self.active();
-            let Some(database) = &active.database else { return Err(StorageError::Failed) };
-            segment::append(database, active.number, sequence, chunks, journal_entry)?;
+            let Some(open) = &active.open else { return Err(StorageError::Failed) };
+            segment::append(&open.database, active.number, sequence, chunks, journal_entry)?;
             active.number
         };
         let mut written = self.written();
         written.first_sequence.get_or_insert(sequence);
         written.last_sequence = sequence;
-        written.bytes += COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
-        written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
+        written.group_bytes = COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
+        written.group_bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
+        written.bytes += written.group_bytes;
         drop(written);
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         for chunk in chunks {
@@ -149,13 +152,12 @@ impl Log {
             return Ok(());
         }
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        let (Some(database), Some(first_sequence)) =
-            (active.database.take(), written.first_sequence)
+        let (Some(open), Some(first_sequence)) = (active.open.take(), written.first_sequence)
         else {
             return Err(StorageError::Failed);
         };
         let number = active.number;
-        database.close().map_err(at(&segment::file_name(number)))?;
+        open.database.close().map_err(at(&segment::file_name(number)))?;
         let runs: Vec<(TopicPartition, Run)> = {
             let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
             let last = runs.iter().filter_map(|(p, runs)| Some((*p, *runs.last()?)));
@@ -164,10 +166,20 @@ impl Log {
         meta.seal(number, (first_sequence, written.last_sequence), &runs)?;
         let next = segment::create(&*self.files, number + 1)?;
         tracing::info!(sealed = number, active = number + 1, "began a new segment");
-        *active = Active { number: number + 1, database: Some(next) };
+        *active = Active { number: number + 1, open: Some(next) };
         written.bytes = 0;
         written.first_sequence = None;
         Ok(())
+    }
+
+    /// Makes room in the active segment for small groups to come.
+    pub(super) fn make_room(&self) -> Result<(), StorageError> {
+        if self.written().group_bytes > ROOM_GROUP_BYTES {
+            return Ok(());
+        }
+        let active = self.active();
+        let Some(open) = &active.open else { return Err(StorageError::Failed) };
+        open.file.make_room().map_err(at(&segment::file_name(active.number)))
     }
 
     /// Forgets the partitions that are no more; their bytes go with their segments.
@@ -245,8 +257,8 @@ impl Log {
     /// Closes the active segment, so that the next open has nothing to repair.
     pub(super) fn close(&self) -> Result<(), StorageError> {
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        match active.database.take() {
-            Some(database) => database.close().map_err(at(&segment::file_name(active.number))),
+        match active.open.take() {
+            Some(open) => open.database.close().map_err(at(&segment::file_name(active.number))),
             None => Ok(()),
         }
     }
@@ -272,8 +284,8 @@ impl Log {
         {
             let active = self.active();
             if active.number == number {
-                let Some(database) = &active.database else { return Err(StorageError::Failed) };
-                return read(Open::Active(database));
+                let Some(open) = &active.open else { return Err(StorageError::Failed) };
+                return read(Open::Active(&open.database));
             }
         }
         read(Open::Sealed(&*self.sealed(number)?))
@@ -306,8 +318,8 @@ impl Log {
         match open()? {
             Err(DatabaseError::RepairAborted) => {
                 // Closed by us, yet not found closed: repair it once.
-                let database = segment::open_database(&*self.files, &name)?;
-                database.close().map_err(at(&name))?;
+                let repaired = segment::open_database(&*self.files, &name)?;
+                repaired.database.close().map_err(at(&name))?;
                 open()?.map_err(at(&name))
             }
             opened => opened.map_err(at(&name)),
@@ -338,12 +350,12 @@ fn recover_active(
     runs: &mut HashMap<TopicPartition, Vec<Run>>,
     meta: &Meta,
 ) -> Result<(Active, Written), StorageError> {
-    let database = segment::open_database(files, &segment::file_name(number))?;
+    let open = segment::open_database(files, &segment::file_name(number))?;
     let mut first_sequence = None;
     let mut last_sequence = sealed_last_sequence;
     let (mut bytes, mut replayed) = (0, 0_u64);
     let applied = meta.applied();
-    segment::journal(&database, number, |sequence, effects| {
+    segment::journal(&open.database, number, |sequence, effects| {
         if sequence != last_sequence + 1 {
             return Err(StorageError::JournalGap { segment: number, last_sequence, sequence });
         }
@@ -363,6 +375,6 @@ fn recover_active(
     if replayed > 0 {
         tracing::info!(segment = number, entries = replayed, "replayed the journal");
     }
-    let active = Active { number, database: Some(database) };
-    Ok((active, Written { bytes, first_sequence, last_sequence }))
+    let active = Active { number, open: Some(open) };
+    Ok((active, Written { bytes, group_bytes: 0, first_sequence, last_sequence }))
 }

@@ -70,7 +70,7 @@ impl Meta {
             files.remove(&new).map_err(at(&new))?;
         }
         let database = if names.iter().any(|name| name == FILE) {
-            open_database(files, FILE)?
+            open_database(files, FILE)?.database
         } else if !segment::list(files)?.is_empty() {
             // The segments alone do not say whose records they hold.
             return Err(StorageError::MetaMissing);
@@ -89,6 +89,7 @@ impl Meta {
                 transaction.open_table(COMPONENTS)?;
                 Ok(())
             })?
+            .database
         };
         let applied = read(&database, |transaction| {
             Ok(transaction.open_table(COUNTERS)?.get(APPLIED)?.map_or(0, |count| count.value()))

@@ -13,6 +13,7 @@ mod journal;
 mod log;
 mod memory;
 mod meta;
+mod room;
 mod segment;
 mod tables;
 #[cfg(test)]
@@ -232,6 +233,7 @@ impl Store {
             || self.reader.meta.pending_bytes() >= META_PENDING_BYTES;
         self.guarded(|reader| {
             reader.log.roll_if_full(&reader.meta)?;
+            reader.log.make_room()?;
             if due { reader.meta.flush() } else { Ok(()) }
         })?;
         if due {

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
 use super::chunk::Chunk;
-use super::files::{Backend, Files, OpenMode};
+use super::files::{Files, OpenMode};
 use super::journal::{Effects, Extent};
+use super::room::RoomyFile;
 use super::tables::{CHUNKS, FORMAT, FORMAT_VERSION, JOURNAL};
 use super::{StorageError, at};
 use crate::limits::SEGMENT_CACHE_BYTES;
@@ -17,6 +18,12 @@ pub(super) const DIR: &str = "segments";
 const SUFFIX: &str = ".redb";
 /// Ending of a file that is still being made.
 const NEW_SUFFIX: &str = ".new";
+
+/// A database that is written, and its file.
+pub(super) struct Writable {
+    pub(super) database: Database,
+    pub(super) file: RoomyFile,
+}
 
 pub(super) fn file_name(number: u64) -> String {
     format!("{DIR}/{number:010}{SUFFIX}")
@@ -47,12 +54,12 @@ pub(super) fn create_database(
     name: &str,
     dir: &str,
     tables: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<Database, StorageError> {
+) -> Result<Writable, StorageError> {
     let new = format!("{name}{NEW_SUFFIX}");
-    let backend = files.open(&new, OpenMode::New).map_err(at(&new))?;
+    let file = RoomyFile::new(files.open(&new, OpenMode::New).map_err(at(&new))?);
     let database = Builder::new()
         .set_cache_size(SEGMENT_CACHE_BYTES)
-        .create_with_backend(Backend(backend))
+        .create_with_backend(file.clone())
         .map_err(at(&new))?;
     let make = || -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
@@ -63,18 +70,18 @@ pub(super) fn create_database(
     make().map_err(at(&new))?;
     files.rename(&new, name).map_err(at(name))?;
     files.sync_dir(dir).map_err(at(dir))?;
-    Ok(database)
+    Ok(Writable { database, file })
 }
 
 /// Opens a database for writing, repairing it after a crash, and checks its format version.
-pub(super) fn open_database(files: &dyn Files, name: &str) -> Result<Database, StorageError> {
-    let backend = files.open(name, OpenMode::Existing).map_err(at(name))?;
+pub(super) fn open_database(files: &dyn Files, name: &str) -> Result<Writable, StorageError> {
+    let file = RoomyFile::new(files.open(name, OpenMode::Existing).map_err(at(name))?);
     let database = Builder::new()
         .set_cache_size(SEGMENT_CACHE_BYTES)
-        .create_with_backend(Backend(backend))
+        .create_with_backend(file.clone())
         .map_err(at(name))?;
     check_format(&database, name)?;
-    Ok(database)
+    Ok(Writable { database, file })
 }
 
 pub(super) fn check_format(
@@ -95,7 +102,7 @@ pub(super) fn check_format(
     }
 }
 
-pub(super) fn create(files: &dyn Files, number: u64) -> Result<Database, StorageError> {
+pub(super) fn create(files: &dyn Files, number: u64) -> Result<Writable, StorageError> {
     create_database(files, &file_name(number), DIR, |transaction| {
         transaction.open_table(CHUNKS)?;
         transaction.open_table(JOURNAL)?;

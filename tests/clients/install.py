@@ -85,7 +85,7 @@ def prepare(client):
     return Program(client.name, command, environment)
 
 
-def _run(command, where):
+def run_command(command, where):
     try:
         done = subprocess.run(
             command,
@@ -103,12 +103,12 @@ def _run(command, where):
 
 
 def _install_java(_client, cache):
-    _run(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], cache)
+    run_command(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], cache)
 
 
 def _start_java(client, cache):
     sources = sorted(client.folder.glob("*.java"))
-    _run(["javac", "-d", cache / "classes", "-cp", cache / "libs" / "*", *sources], cache)
+    run_command(["javac", "-d", cache / "classes", "-cp", cache / "libs" / "*", *sources], cache)
     path = f"{cache}/classes:{cache}/libs/*"
     log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
     return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", log, "-cp", path, "Client"], {}
@@ -118,8 +118,8 @@ def _install_kcat(_client, cache):
     if shutil.which("kcat"):
         return
     packages = (cache / "packages.txt").read_text().split()
-    _run(["apt-get", "update"], cache)
-    _run(["apt-get", "install", "-y", "--no-install-recommends", *packages], cache)
+    run_command(["apt-get", "update"], cache)
+    run_command(["apt-get", "install", "-y", "--no-install-recommends", *packages], cache)
 
 
 def _start_kcat(client, cache):
@@ -130,8 +130,8 @@ def _start_kcat(client, cache):
 
 
 def _install_python(_client, cache):
-    _run([sys.executable, "-m", "venv", "venv"], cache)
-    _run(["venv/bin/pip", "install", "-q", "-r", "requirements.txt"], cache)
+    run_command([sys.executable, "-m", "venv", "venv"], cache)
+    run_command(["venv/bin/pip", "install", "-q", "-r", "requirements.txt"], cache)
 
 
 def _start_python(client, cache):
@@ -140,7 +140,7 @@ def _start_python(client, cache):
 
 
 def _install_kafkajs(_client, cache):
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cache)
+    run_command(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cache)
 
 
 def _start_kafkajs(client, cache):
@@ -152,11 +152,11 @@ def _start_kafkajs(client, cache):
 
 
 def _install_franz_go(client, _cache):
-    _run(["go", "mod", "download"], client.folder)
+    run_command(["go", "mod", "download"], client.folder)
 
 
 def _start_franz_go(client, cache):
-    _run(["go", "build", "-mod=readonly", "-o", cache / "client", "."], client.folder)
+    run_command(["go", "build", "-mod=readonly", "-o", cache / "client", "."], client.folder)
     return [cache / "client"], {}
 
 

@@ -63,7 +63,9 @@ twins! {
     AlterPartitionReassignmentsResponse, ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsResponse, DescribeClusterRequest, DescribeClusterResponse,
     ListConfigResourcesRequest, ListConfigResourcesResponse, DescribeTopicPartitionsRequest,
-    DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponse, ListGroupsRequest, ListGroupsResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, DeleteGroupsRequest, DeleteGroupsResponse, OffsetDeleteRequest,
+    OffsetDeleteResponse,
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod client;
 mod components;
 mod crash;
 mod damage;
+mod groups;
 mod kafka_messages;
 mod kafka_schema;
 mod manifests;

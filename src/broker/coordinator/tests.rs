@@ -41,6 +41,10 @@ fn request(member_id: &str) -> JoinRequest {
     }
 }
 
+fn states(coordinator: &Coordinator) -> Vec<GroupState> {
+    coordinator.list().into_iter().map(|listing| listing.state).collect()
+}
+
 fn leader_sync(joined: &JoinResponse) -> SyncRequest {
     SyncRequest {
         member_id: joined.member_id.clone(),
@@ -91,10 +95,53 @@ fn a_group_lives_from_its_first_member_to_its_last() {
     assert_eq!(coordinator.describe(&group).unwrap().members[0].assignment, "all");
 
     let leaving = LeavingMember { member_id: joined.member_id, instance_id: None };
+    assert_eq!(coordinator.remove(&group), Err(GroupError::NonEmpty));
+    assert!(!coordinator.forget(&group));
     assert_eq!(coordinator.leave(&group, &[leaving]), Ok(vec![Ok(())]));
-    assert_eq!(coordinator.list(), []);
+    assert_eq!(states(&coordinator), [GroupState::Empty]);
+    assert_eq!(coordinator.describe(&group).unwrap().generation, 2);
+    pass(&clock, &coordinator, SESSION);
+    assert_eq!(coordinator.empty(), HashMap::from([(group.clone(), SESSION)]));
+    assert_eq!(coordinator.remove(&group), Ok(true));
+    assert_eq!(coordinator.remove(&group), Ok(false));
     assert_eq!(coordinator.describe(&group), None);
     assert_eq!(coordinator.next_deadline(), None);
+    assert_eq!(coordinator.0.bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn an_empty_group_is_forgotten_unless_it_expects_somebody() {
+    let (clock, coordinator) = manual();
+    let group = id("g");
+    let mut join =
+        coordinator.join(&group, JoinRequest { require_known_member_id: true, ..request("") });
+    assert!(poll(&mut join).unwrap().is_err());
+    assert!(!coordinator.forget(&group));
+    pass(&clock, &coordinator, SESSION);
+    assert_eq!(coordinator.list(), [], "it never had a member");
+    let joined = stable(&clock, &coordinator, &group);
+    pass(&clock, &coordinator, SESSION);
+    assert_eq!(states(&coordinator), [GroupState::Empty]);
+    assert_eq!(
+        coordinator.heartbeat(&group, &joined.member_id, None, 1),
+        Err(unknown(&joined.member_id))
+    );
+    assert!(coordinator.forget(&group));
+    assert!(!coordinator.forget(&group));
+    assert_eq!(coordinator.0.bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn an_empty_group_gives_way_to_a_new_one() {
+    let (clock, coordinator) = manual();
+    let names: Vec<_> = (0..GROUPS).map(|i| id(&format!("g{i}"))).collect();
+    let joins: Vec<_> = names.iter().map(|name| coordinator.join(name, request(""))).collect();
+    pass(&clock, &coordinator, DELAY);
+    drop(joins);
+    pass(&clock, &coordinator, SESSION + SESSION);
+    assert_eq!(coordinator.list().len(), GROUPS);
+    assert!(poll(&mut coordinator.join(&id("more"), request(""))).is_none());
+    assert_eq!(coordinator.list(), [], "all were empty, and nobody waits for the new one");
     assert_eq!(coordinator.0.bytes.load(Ordering::Relaxed), 0);
 }
 
@@ -127,7 +174,7 @@ fn heartbeats_keep_a_member_beyond_its_first_deadline() {
         pass(&clock, &coordinator, at.saturating_sub(clock.monotonic()));
     }
     assert_eq!(clock.monotonic(), last_beat + SESSION);
-    assert_eq!(coordinator.list(), []);
+    assert_eq!(states(&coordinator), [GroupState::Empty]);
 }
 
 #[test]

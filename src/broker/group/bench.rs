@@ -25,7 +25,12 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        Self { group: Group::new(), now: Duration::ZERO, next: 0, answers: HashMap::new() }
+        Self {
+            group: Group::new(Duration::ZERO),
+            now: Duration::ZERO,
+            next: 0,
+            answers: HashMap::new(),
+        }
     }
 
     /// A stable group of dynamic members m0, m1, …; m0 leads; the assignment of each is its id.

@@ -26,7 +26,7 @@ impl Group {
         if self.members.is_empty() {
             // Without members there is nothing to rebalance.
             if !matches!(self.phase, Phase::Empty | Phase::Dead) {
-                self.become_empty();
+                self.become_empty(now);
             }
         } else if members_lost {
             self.rebalance(now);
@@ -121,7 +121,7 @@ impl Group {
             self.remove(&id);
         }
         if self.members.is_empty() {
-            self.become_empty();
+            self.become_empty(now);
             return;
         }
         if !self.elect_leader() {
@@ -156,8 +156,12 @@ impl Group {
         elected
     }
 
-    fn become_empty(&mut self) {
-        self.generation = self.generation.saturating_add(1);
+    /// A generation without members. Members that left before the first one leave no trace.
+    fn become_empty(&mut self, now: Duration) {
+        if self.generation > 0 {
+            self.generation = self.generation.saturating_add(1);
+        }
+        self.empty_since = now;
         self.protocol_name.clear();
         self.leader = None;
         self.unsynced.clear();

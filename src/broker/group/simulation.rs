@@ -99,7 +99,7 @@ impl World {
         }
         Self {
             rng,
-            group: Group::new(),
+            group: Group::new(Duration::ZERO),
             now: Duration::ZERO,
             next: 0,
             clients,

@@ -69,13 +69,15 @@ pub(crate) struct Group {
     pub(super) unsynced: BTreeSet<String>,
     /// When members that have not synced are given up.
     pub(super) sync_deadline: Option<Duration>,
+    /// Since when it has been without members, if it is.
+    pub(super) empty_since: Duration,
     /// Replies of the event at hand.
     pub(super) replies: Vec<Reply>,
 }
 
 impl Group {
     /// An empty group.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now: Duration) -> Self {
         Self {
             phase: Phase::Empty,
             generation: 0,
@@ -86,6 +88,7 @@ impl Group {
             pending: BTreeMap::new(),
             unsynced: BTreeSet::new(),
             sync_deadline: None,
+            empty_since: now,
             replies: Vec::new(),
         }
     }
@@ -211,7 +214,7 @@ impl Group {
     /// Ends the group: who waits is told, later events are refused.
     pub(crate) fn kill(&mut self) -> Vec<Reply> {
         let waiting = mem::take(&mut self.members);
-        *self = Self::new();
+        *self = Self::new(self.empty_since);
         self.phase = Phase::Dead;
         for member in waiting.iter() {
             self.replies.extend(member.joining.map(|at| Reply::Join(at, Err(GroupError::Stopped))));
@@ -231,9 +234,19 @@ impl Group {
         }
     }
 
-    /// Whether nothing would be lost with it.
+    /// Whether nobody would miss it: it has no members and expects none.
     pub(crate) fn is_disposable(&self) -> bool {
         matches!(self.phase, Phase::Empty) && self.pending.is_empty()
+    }
+
+    /// Whether it is disposable and never was anything else.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.generation == 0 && self.is_disposable()
+    }
+
+    /// How long it has been without members.
+    pub(crate) fn empty_for(&self, now: Duration) -> Option<Duration> {
+        matches!(self.phase, Phase::Empty).then(|| now.saturating_sub(self.empty_since))
     }
 
     /// What it holds in memory, about, bytes.

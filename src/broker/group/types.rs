@@ -91,6 +91,9 @@ pub enum GroupError {
         /// Bytes allowed.
         max: usize,
     },
+    /// Only a group without members can be removed.
+    #[error("the group has members")]
+    NonEmpty,
     /// The broker is stopping.
     #[error("the group coordinator has stopped")]
     Stopped,

@@ -1,0 +1,77 @@
+"""Runs other projects' test suites against a running broker; see README.md.
+
+usage: run.py [--fast] [--logs DIR] [--only TEST]… BOOTSTRAP [SUITE…]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "clients"))
+
+import kafka_python
+import librdkafka
+import tools
+from install import InstallError, cache_root
+from suite import Outcome
+from table import Table
+
+SUITES = {"librdkafka": librdkafka, "kafka-python": kafka_python, "tools": tools}
+PARALLEL = 3
+
+
+def main():
+    args = arguments()
+    table = Table.read(HERE / "NOT-PASSED.md")
+    counts = {}
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="millstream-conformance-") as scratch:
+        logs = Path(args.logs or scratch)
+        for name in args.suite or SUITES:
+            for outcome in run_suite(name, args, logs / name):
+                verdict = table.verdict(name, outcome)
+                wrong += verdict.wrong
+                counts[verdict.word] = counts.get(verdict.word, 0) + 1
+                print(f"{verdict.word} {name} {outcome.test} {verdict.why}".rstrip(), flush=True)
+    print(", ".join(f"{count} {word}" for word, count in sorted(counts.items())))
+    return 1 if wrong or not counts else 0
+
+
+def run_suite(name, args, logs):
+    suite, cache = SUITES[name], cache_root() / f"conformance-{name}"
+    try:
+        suite.prepare(cache)
+    except (InstallError, OSError) as error:
+        yield Outcome("install", "fail", str(error))
+        return
+    jobs = [job for job in suite.jobs(cache, args.fast) if not args.only or job.name in args.only]
+
+    def work(job):
+        folder = logs / job.name
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        outcomes = suite.run(cache, job, args.bootstrap, folder)
+        return outcomes, time.monotonic() - started
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for done in as_completed([pool.submit(work, job) for job in jobs]):
+            outcomes, _seconds = done.result()
+            yield from outcomes
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fast", action="store_true", help="the subset that CI runs")
+    parser.add_argument("--logs", help="keep what the tests print, in this folder")
+    parser.add_argument("--only", action="append", help="run these tests of the suite only")
+    parser.add_argument("bootstrap")
+    parser.add_argument("suite", nargs="*", choices=[[], *SUITES])
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
