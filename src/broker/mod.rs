@@ -8,6 +8,7 @@ mod alteration;
 mod commit;
 mod committer;
 mod coordinator;
+mod expiry;
 mod fetch;
 mod group;
 mod groups;
@@ -16,6 +17,8 @@ mod settings;
 mod tail;
 mod topic_config;
 mod topics;
+#[cfg(test)]
+mod world;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -32,12 +35,14 @@ pub use self::commit::{
 pub use self::committer::Committer;
 use self::committer::{QueuePermit, QueuedCommit, Request};
 pub use self::coordinator::{Coordinator, Pending};
+pub use self::expiry::Expiry;
 pub use self::fetch::{FetchPartition, FetchRequest, PartitionRead, ReadError};
 pub use self::group::{
     GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
     JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
 };
 pub use self::groups::DeleteGroupError;
+pub use self::producers::ActiveProducer;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
@@ -267,6 +272,15 @@ impl Broker {
         }
         let id = ids.next().ok_or(CommitError::Stopped)?;
         Ok(ProducerId { id, epoch: 0 })
+    }
+
+    /// The producers that are known in a partition, by id.
+    pub async fn active_producers(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Vec<ActiveProducer>, CommitError> {
+        let active = self.admin(move |committer| committer.active_producers(partition)).await;
+        active.ok_or(CommitError::Stopped)
     }
 
     /// The committed offsets of a group, or the checkpoints of a pipeline.

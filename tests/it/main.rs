@@ -13,6 +13,7 @@ mod kafka_schema;
 mod manifests;
 mod pipelines;
 mod produce;
+mod producers;
 mod protocol;
 mod readme;
 mod util;
