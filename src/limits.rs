@@ -95,6 +95,14 @@ pub const RESPONSE_BYTES_IN_FLIGHT: usize = 512 * MIB;
 pub const FETCH_BYTES: usize = 64 * MIB;
 /// With less than so many bytes left in its budget, a fetch reads no further partition.
 pub const FETCH_REST_BYTES: usize = 16 * KIB;
+/// Fetch sessions of all clients (KIP-227); Kafka's
+/// `max.incremental.fetch.session.cache.slots`. Who gets none names its partitions each time.
+pub const FETCH_SESSIONS: usize = 1_000;
+/// Partitions of all fetch sessions together; one takes about 250 bytes of memory.
+pub const FETCH_SESSION_PARTITIONS: usize = 500_000;
+/// How long a fetch session is left alone before it gives way to a new one, milliseconds; Kafka's
+/// two minutes.
+pub const FETCH_SESSION_IDLE_MS: u64 = 120_000;
 /// Longest that a fetch waits, milliseconds.
 pub const FETCH_WAIT_MS: u64 = 300_000;
 

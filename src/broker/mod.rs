@@ -14,6 +14,7 @@ mod group;
 mod groups;
 mod producers;
 mod settings;
+mod standing;
 mod tail;
 mod topic_config;
 mod topics;
@@ -44,6 +45,7 @@ pub use self::group::{
 pub use self::groups::DeleteGroupError;
 pub use self::producers::ActiveProducer;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
+pub use self::standing::{Round, SlotId, StandingFetch};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
 pub use self::topics::{NewTopic, Partition, Topic, TopicError};

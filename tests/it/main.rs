@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod components;
 mod crash;
+mod fetch_sessions;
 mod groups;
 mod kafka_messages;
 mod kafka_schema;
