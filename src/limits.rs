@@ -103,6 +103,14 @@ pub const WRITE_SHORT_MS: u64 = 5_000;
 pub const FETCH_BYTES: usize = 64 * MIB;
 /// With less than so many bytes left in its budget, a fetch reads no further partition.
 pub const FETCH_REST_BYTES: usize = 16 * KIB;
+/// Fetch sessions of all clients (KIP-227); Kafka's
+/// `max.incremental.fetch.session.cache.slots`. Who gets none names its partitions each time.
+pub const FETCH_SESSIONS: usize = 1_000;
+/// Partitions of all fetch sessions together; one takes about 250 bytes of memory.
+pub const FETCH_SESSION_PARTITIONS: usize = 500_000;
+/// How long a fetch session is left alone before it gives way to a new one, milliseconds; Kafka's
+/// two minutes.
+pub const FETCH_SESSION_IDLE_MS: u64 = 120_000;
 /// Longest that a fetch waits, milliseconds.
 pub const FETCH_WAIT_MS: u64 = 300_000;
 
@@ -151,6 +159,18 @@ pub const MEMBER_ID_PREFIX_BYTES: usize = 1_024;
 pub const GROUPS_BYTES: usize = 256 * MIB;
 /// Longest commit metadata, bytes; Kafka's `offset.metadata.max.bytes`.
 pub const OFFSET_METADATA_BYTES: usize = 4_096;
+
+/// How long the offsets of a group without members are kept, milliseconds; Kafka's
+/// `offsets.retention.minutes`, seven days.
+pub const OFFSETS_RETENTION_MS: u64 = 10_080 * 60_000;
+/// How long a silent producer is known, milliseconds; Kafka's `producer.id.expiration.ms`.
+pub const PRODUCER_EXPIRATION_MS: u64 = 86_400_000;
+/// How often is looked for offsets and producers that have expired, milliseconds; Kafka's
+/// `offsets.retention.check.interval.ms`. Also the time that a group has to come back after a
+/// restart.
+pub const EXPIRY_CHECK_MS: u64 = 600_000;
+/// Producers that one commit forgets at most.
+pub const EXPIRY_PRODUCERS: usize = 10_000;
 
 /// Linear memory of one plugin instance, bytes. Go runs in 16 MiB, JavaScript in 90.
 pub const PLUGIN_MEMORY_BYTES: usize = 128 * MIB;
@@ -289,6 +309,8 @@ const _: () = {
     assert!(PIPELINE_OUTPUT_BATCH_BYTES < BATCH_BYTES);
     assert!(PIPELINE_COMMIT_BYTES + STEP_OUTPUT_BYTES <= COMMIT_QUEUE_BYTES);
     assert!(PRODUCER_BATCHES <= CONNECTION_PIPELINE_REQUESTS);
+    // Or a group whose members are slow to come back after a restart would lose its offsets.
+    assert!(EXPIRY_CHECK_MS <= OFFSETS_RETENTION_MS);
     assert!(MEMBER_METADATA_BYTES <= GROUPS_BYTES);
     assert!(MEMBER_ID_PREFIX_BYTES < GROUP_ID_BYTES);
     assert!(PLUGIN_TICK_MS < PLUGIN_CALL_MS);

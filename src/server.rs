@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::broker::{Broker, DiskFiles, StorageError, StoreOptions};
+use crate::broker::{Broker, DiskFiles, Expiry, StorageError, StoreOptions};
 use crate::clock::SystemClock;
 use crate::config::{Clients, Config, Listen};
 use crate::limits::STOP_MS;
@@ -166,8 +166,10 @@ impl Server {
             tasks.spawn(service.clone().run(bound.listener, stopped(stopping.clone())));
         }
         let groups = broker.groups().clone();
-        let ending = stopped(stopping);
+        let ending = stopped(stopping.clone());
         tasks.spawn(async move { groups.run(ending).await });
+        let (expiring, ending) = (broker.clone(), stopped(stopping));
+        tasks.spawn(async move { expiring.run_expiry(Expiry::default(), ending).await });
 
         let failure = tokio::select! {
             () = shutdown => None,

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::Shared;
 use super::alteration::Alteration;
 use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChange};
-use super::producers::{Sequenced, Verdict, appended, judge};
+use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
 use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
@@ -24,7 +24,7 @@ use crate::storage::{
     ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
     Store, TopicRow,
 };
-use crate::types::{Offset, PartitionIndex, TopicId, TopicPartition};
+use crate::types::{Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
 /// What the committer is asked for, in the order of the queue.
 pub(super) enum Request {
@@ -51,9 +51,9 @@ pub(super) struct QueuePermit {
 /// The writer's side of a broker.
 pub struct Committer {
     store: Store,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     tails: TailBudget,
-    producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
+    pub(super) producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
 }
 
 /// A group that is being put together.
@@ -381,6 +381,19 @@ impl Committer {
         let producer_id = *silent.min_by_key(|(_, state)| state.last_append_ms)?.0;
         producers.remove(&producer_id);
         Some(ProducerKey { partition: key.partition, producer_id })
+    }
+
+    /// The producers that are known in a partition, by id.
+    pub(super) fn active_producers(&self, partition: TopicPartition) -> Vec<ActiveProducer> {
+        let producers = self.producers.get(&partition).into_iter().flatten();
+        let active = producers.map(|(id, state)| ActiveProducer {
+            producer: ProducerId { id: *id, epoch: state.epoch },
+            last_sequence: state.batches.last().map_or(-1, |batch| batch.last_sequence),
+            last_append_ms: state.last_append_ms,
+        });
+        let mut active: Vec<_> = active.collect();
+        active.sort_unstable_by_key(|active| active.producer.id);
+        active
     }
 
     /// Makes a topic. Durable and visible when it returns.

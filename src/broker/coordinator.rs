@@ -173,14 +173,11 @@ impl Coordinator {
         self.drop_if(group, Group::is_disposable)
     }
 
-    /// All groups without members, and for how long that has been so.
-    pub(super) fn empty(&self) -> HashMap<GroupId, Duration> {
+    /// All groups with how long each has been without members; `None` for one that has some.
+    pub(super) fn empty_for(&self) -> HashMap<GroupId, Option<Duration>> {
         let now = self.0.clock.monotonic();
-        let empty_for = |(id, slot): (GroupId, Arc<Mutex<Slot>>)| {
-            let empty_for = lock(&slot).group.empty_for(now)?;
-            Some((id, empty_for))
-        };
-        self.slots().into_iter().filter_map(empty_for).collect()
+        let slots = self.slots().into_iter();
+        slots.map(|(id, slot)| (id, lock(&slot).group.empty_for(now))).collect()
     }
 
     /// All groups that have or had members, or expect some, by id. Groups that only have committed

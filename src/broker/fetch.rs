@@ -13,7 +13,7 @@ use super::{Broker, Shared};
 use crate::limits::{FETCH_BYTES, FETCH_REST_BYTES, FETCH_WAIT_MS};
 use crate::record::{BatchError, Record, split_batches};
 use crate::storage::StorageError;
-use crate::types::{Offset, TimestampMs, TopicPartition};
+use crate::types::{Offset, PartitionIndex, TimestampMs, TopicPartition};
 
 /// Records of a partition.
 #[derive(Debug, Clone)]
@@ -104,40 +104,49 @@ pub struct FetchPartition {
     pub max_bytes: usize,
 }
 
-impl Shared {
-    fn readable(
+impl Topic {
+    /// What there is of a partition, without its records; an error if nothing is, or will be
+    /// next, at that offset.
+    pub(super) fn readable(
         &self,
-        partition: TopicPartition,
+        partition: PartitionIndex,
         offset: Offset,
-    ) -> Result<(Arc<Topic>, PartitionRead), ReadError> {
-        let unknown = ReadError::UnknownPartition(partition);
-        let topic = self.partition(partition).ok_or(unknown.clone())?;
-        let progress = topic.partition(partition.partition).ok_or(unknown)?;
-        let log_start_offset = progress.log_start_offset();
-        let high_watermark = progress.high_watermark();
+    ) -> Result<PartitionRead, ReadError> {
+        let progress = self.partition(partition).map(|partition| partition.progress());
+        let Some(progress) = progress.filter(|progress| !progress.deleted) else {
+            let partition = TopicPartition { topic: self.id(), partition };
+            return Err(ReadError::UnknownPartition(partition));
+        };
+        let Progress { log_start_offset, high_watermark, .. } = progress;
         if offset < log_start_offset || offset > high_watermark {
             return Err(ReadError::OffsetOutOfRange { offset, log_start_offset, high_watermark });
         }
-        Ok((topic, PartitionRead { batches: Vec::new(), high_watermark, log_start_offset }))
+        Ok(PartitionRead { batches: Vec::new(), high_watermark, log_start_offset })
     }
 
     /// Reads from memory. `None`: only the disk has it.
     fn read_tail(
         &self,
-        partition: TopicPartition,
+        partition: PartitionIndex,
         offset: Offset,
         max_bytes: usize,
     ) -> Result<Option<PartitionRead>, ReadError> {
-        let (topic, mut read) = self.readable(partition, offset)?;
+        let mut read = self.readable(partition, offset)?;
         if offset == read.high_watermark {
             return Ok(Some(read));
         }
-        let tail = topic.partition(partition.partition).map(|partition| &partition.tail);
+        let tail = self.partition(partition).map(|partition| &partition.tail);
         let Some(batches) = tail.and_then(|tail| tail.read(offset, max_bytes)) else {
             return Ok(None);
         };
         read.batches = batches;
         Ok(Some(read))
+    }
+}
+
+impl Shared {
+    fn known(&self, partition: TopicPartition) -> Result<Arc<Topic>, ReadError> {
+        self.partition(partition).ok_or(ReadError::UnknownPartition(partition))
     }
 
     /// Reads from memory or else from disk. Blocks while it does.
@@ -147,10 +156,11 @@ impl Shared {
         offset: Offset,
         max_bytes: usize,
     ) -> Result<PartitionRead, ReadError> {
-        if let Some(read) = self.read_tail(partition, offset, max_bytes)? {
+        let topic = self.known(partition)?;
+        if let Some(read) = topic.read_tail(partition.partition, offset, max_bytes)? {
             return Ok(read);
         }
-        let (_, mut read) = self.readable(partition, offset)?;
+        let mut read = topic.readable(partition.partition, offset)?;
         let batches = self.store.read(partition, offset, read.high_watermark, max_bytes);
         read.batches = batches.map_err(|error| self.unreadable(error))?;
         Ok(read)
@@ -210,9 +220,22 @@ impl Broker {
         offset: Offset,
         max_bytes: usize,
     ) -> Result<PartitionRead, ReadError> {
-        if let Some(read) = self.shared.read_tail(partition, offset, max_bytes)? {
+        let topic = self.shared.known(partition)?;
+        self.read_in(&topic, partition.partition, offset, max_bytes).await
+    }
+
+    /// [`Broker::read`] of a topic that was looked up before.
+    pub(super) async fn read_in(
+        &self,
+        topic: &Topic,
+        partition: PartitionIndex,
+        offset: Offset,
+        max_bytes: usize,
+    ) -> Result<PartitionRead, ReadError> {
+        if let Some(read) = topic.read_tail(partition, offset, max_bytes)? {
             return Ok(read);
         }
+        let partition = TopicPartition { topic: topic.id(), partition };
         self.blocking(move |shared| shared.read(partition, offset, max_bytes)).await
     }
 
@@ -261,20 +284,23 @@ impl Broker {
         let max_wait = request.max_wait.min(Duration::from_millis(FETCH_WAIT_MS));
         let deadline = tokio::time::Instant::now() + max_wait;
         let min_bytes = request.min_bytes.min(request.max_bytes).min(FETCH_BYTES);
+        let mut watched: Vec<watch::Receiver<Progress>> = Vec::new();
         loop {
-            // Watched before they are read, so that nothing comes in between unseen.
-            let mut watched: Vec<watch::Receiver<Progress>> =
-                request.partitions.iter().filter_map(|part| self.watch(part.partition)).collect();
             let reads = self.fetch_now(&request).await;
             let bytes: usize = reads.iter().flatten().map(PartitionRead::bytes).sum();
             let failed = reads.iter().any(Result::is_err);
-            let nothing_to_come = watched.is_empty();
-            let done = bytes >= min_bytes || failed || nothing_to_come;
+            let done = bytes >= min_bytes || failed || reads.is_empty();
             if done || tokio::time::Instant::now() >= deadline {
                 return reads;
             }
             // Not kept while waiting: it is read again, and by then from memory.
             drop(reads);
+            if watched.is_empty() {
+                // Watched before they are read again, so that nothing comes in between unseen.
+                watched =
+                    request.partitions.iter().filter_map(|p| self.watch(p.partition)).collect();
+                continue;
+            }
             let changed = select_all(watched.iter_mut().map(|w| Box::pin(w.changed())));
             // Time being up is seen at the loop's head.
             let _ = tokio::time::timeout_at(deadline, changed).await;
@@ -291,7 +317,8 @@ impl Broker {
             let read = if empty || budget >= FETCH_REST_BYTES {
                 self.read(partition, offset, max_bytes.min(budget)).await
             } else {
-                self.shared.readable(partition, offset).map(|(_, read)| read)
+                let topic = self.shared.known(partition);
+                topic.and_then(|topic| topic.readable(partition.partition, offset))
             };
             let read = read.map(|mut read| {
                 // Only the first batch of a response may exceed the limits.

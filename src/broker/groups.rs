@@ -81,7 +81,7 @@ impl Broker {
         self.shared.offsets().contains_key(&OffsetOwner::Group(group.clone()))
     }
 
-    fn groups_with_offsets(&self) -> Vec<GroupId> {
+    pub(super) fn groups_with_offsets(&self) -> Vec<GroupId> {
         let offsets = self.shared.offsets();
         let group = |owner: &OffsetOwner| match owner {
             OffsetOwner::Group(group) => Some(group.clone()),

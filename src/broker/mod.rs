@@ -10,15 +10,19 @@ mod commit;
 mod committer;
 mod coordinator;
 mod counters;
+mod expiry;
 mod fetch;
 mod group;
 mod groups;
 mod producers;
 mod read_memory;
 mod settings;
+mod standing;
 mod tail;
 mod topic_config;
 mod topics;
+#[cfg(test)]
+mod world;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -36,13 +40,16 @@ pub use self::committer::Committer;
 use self::committer::{QueuePermit, QueuedCommit, Request};
 pub use self::coordinator::{Coordinator, Pending};
 pub use self::counters::{Counter, Counters, UnreadablePlace};
+pub use self::expiry::Expiry;
 pub use self::fetch::{FetchPartition, FetchRequest, PartitionRead, ReadError};
 pub use self::group::{
     GroupDescription, GroupError, GroupListing, GroupState, JoinRequest, JoinResponse,
     JoinedMember, LeavingMember, MemberDescription, SyncRequest, SyncResponse,
 };
 pub use self::groups::DeleteGroupError;
+pub use self::producers::ActiveProducer;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
+pub use self::standing::{Round, SlotId, StandingFetch};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
 pub use self::topics::{NewTopic, Partition, Topic, TopicError};
@@ -273,6 +280,15 @@ impl Broker {
         }
         let id = ids.next().ok_or(CommitError::Stopped)?;
         Ok(ProducerId { id, epoch: 0 })
+    }
+
+    /// The producers that are known in a partition, by id.
+    pub async fn active_producers(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Vec<ActiveProducer>, CommitError> {
+        let active = self.admin(move |committer| committer.active_producers(partition)).await;
+        active.ok_or(CommitError::Stopped)
     }
 
     /// The committed offsets of a group, or the checkpoints of a pipeline.

@@ -5,6 +5,17 @@ use crate::limits::PRODUCER_BATCHES;
 use crate::storage::{ProducedBatch, ProducerState};
 use crate::types::{Offset, ProducerId, TimestampMs};
 
+/// A producer in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id and epoch.
+    pub producer: ProducerId,
+    /// Sequence number of its last record; -1 if it is not known.
+    pub last_sequence: i32,
+    /// When it last appended.
+    pub last_append_ms: TimestampMs,
+}
+
 /// What a batch says of its producer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sequenced {

@@ -1,12 +1,13 @@
 //! Topics and partitions as everybody sees them: what is durable, nothing else.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::alteration::Alteration;
 use super::settings::{SettingError, check_settings};
+use super::standing::{Moved, SlotId};
 use super::tail::Tail;
 use super::topic_config::TopicConfig;
 use crate::limits::{DEFAULT_PARTITIONS, PARTITIONS, TOPICS};
@@ -26,6 +27,8 @@ pub struct Topic {
 #[derive(Debug)]
 pub struct Partition {
     progress: watch::Sender<Progress>,
+    /// Standing fetches that read here, each under its own name for the partition.
+    followers: Mutex<Vec<(Arc<Moved>, SlotId)>>,
     pub(super) tail: Tail,
 }
 
@@ -95,7 +98,7 @@ impl Topic {
     /// Tells everybody who waits that there will be nothing more.
     pub(super) fn mark_deleted(&self) {
         for partition in &self.partitions {
-            partition.progress.send_modify(|progress| progress.deleted = true);
+            partition.change(|progress| progress.deleted = true);
         }
     }
 }
@@ -103,7 +106,11 @@ impl Topic {
 impl Partition {
     fn new((log_start_offset, high_watermark): (Offset, Offset)) -> Self {
         let progress = Progress { log_start_offset, high_watermark, deleted: false };
-        Self { progress: watch::Sender::new(progress), tail: Tail::default() }
+        Self {
+            progress: watch::Sender::new(progress),
+            followers: Mutex::default(),
+            tail: Tail::default(),
+        }
     }
 
     /// Offset of the first record that there is.
@@ -121,7 +128,45 @@ impl Partition {
     }
 
     pub(super) fn advance(&self, high_watermark: Offset) {
-        self.progress.send_modify(|progress| progress.high_watermark = high_watermark);
+        self.change(|progress| progress.high_watermark = high_watermark);
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// Lets `moved` know, under the name of `slot`, of every change from now on.
+    pub(super) fn follow(&self, moved: &Arc<Moved>, slot: SlotId) {
+        self.followers().push((Arc::clone(moved), slot));
+    }
+
+    /// Ends what [`Partition::follow`] began.
+    pub(super) fn unfollow(&self, moved: &Arc<Moved>, slot: SlotId) {
+        let mut followers = self.followers();
+        let ours = |(theirs, at): &(Arc<Moved>, SlotId)| Arc::ptr_eq(theirs, moved) && *at == slot;
+        if let Some(at) = followers.iter().position(ours) {
+            followers.swap_remove(at);
+        }
+        if followers.is_empty() {
+            *followers = Vec::new();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn follower_count(&self) -> usize {
+        self.followers().len()
+    }
+
+    /// Changes how far the partition is, and tells everybody.
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_modify(change);
+        for (moved, slot) in self.followers().iter() {
+            moved.tell(*slot);
+        }
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Vec<(Arc<Moved>, SlotId)>> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod consume;
 mod deploy;
 mod dev;
+mod groups;
 mod lines;
 mod listen;
 mod output;
@@ -44,6 +45,7 @@ enum Command {
     Deploy(deploy::Deploy),
     Pipelines(pipelines::Pipelines),
     Topics(topics::Topics),
+    Groups(groups::Groups),
     Produce(produce::Produce),
     Consume(consume::Consume),
 }
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Deploy(command) => command.run(out),
         Command::Pipelines(command) => command.run(out),
         Command::Topics(command) => command.run(out),
+        Command::Groups(command) => command.run(out),
         Command::Produce(command) => command.run(out),
         Command::Consume(command) => command.run(out),
     };

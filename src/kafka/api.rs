@@ -33,7 +33,10 @@ use super::offsets::{
 };
 use super::partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use super::produce::{ProduceRequest, ProduceResponse};
-use super::producers::{InitProducerIdRequest, InitProducerIdResponse};
+use super::producers::{
+    DescribeProducersRequest, DescribeProducersResponse, InitProducerIdRequest,
+    InitProducerIdResponse,
+};
 use super::replicas::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ElectLeadersRequest,
     ElectLeadersResponse, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
@@ -193,6 +196,8 @@ apis! {
     // Has no flexible version.
     OffsetDelete = 47, 0..=0, flexible 32_767.., OffsetDeleteRequest => OffsetDeleteResponse;
     DescribeCluster = 60, 0..=2, flexible 0.., DescribeClusterRequest => DescribeClusterResponse;
+    DescribeProducers = 61, 0..=0, flexible 0..,
+        DescribeProducersRequest => DescribeProducersResponse;
     ListConfigResources = 74, 0..=1, flexible 0..,
         ListConfigResourcesRequest => ListConfigResourcesResponse;
     DescribeTopicPartitions = 75, 0..=0, flexible 0..,

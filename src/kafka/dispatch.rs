@@ -74,6 +74,7 @@ pub(super) async fn dispatch(
         ApiKey::DescribeTopicPartitions => exchange.answer(topic_partitions::describe).await,
         ApiKey::DeleteGroups => exchange.answer(group_admin::delete).await,
         ApiKey::OffsetDelete => exchange.answer(group_admin::delete_offsets).await,
+        ApiKey::DescribeProducers => exchange.answer(producers::describe).await,
     };
     response.map(Call::Done)
 }

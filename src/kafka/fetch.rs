@@ -1,15 +1,19 @@
 //! Fetch: reads record batches, waiting for them if there are none yet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
+use super::fetch_session::FetchSession;
 use super::message::message;
 use super::metadata::{LeaderIdAndEpoch, NodeEndpoint};
+use super::service::Context;
+use super::sessions::{Lease, Naming};
 use super::wire::{Records, Str};
-use crate::broker::{self, Broker, LEADER_EPOCH, PartitionRead, ReadError};
+use crate::broker::{self, Broker, LEADER_EPOCH, PartitionRead, ReadError, Round, Topic};
 use crate::limits::FETCH_BYTES;
 use crate::types::{TopicId, TopicPartition};
 
@@ -119,26 +123,72 @@ message! {
     }
 }
 
-/// Answers without fetch sessions: session id 0 tells the client to name all partitions each time
-/// (KIP-227).
+/// In place of an epoch: a full fetch without a session.
+const NO_SESSION: i32 = -1;
+/// In place of an epoch: a full fetch that begins a session.
+const NEW_SESSION: i32 = 0;
+
+/// Answers a fetch of all partitions that it names, or one that goes on with a session (KIP-227).
 pub(super) async fn answer(caller: Caller<'_>, request: FetchRequest) -> FetchResponse {
-    if request.session_id != 0 && request.session_epoch > 0 {
-        return FetchResponse {
-            error_code: ErrorCode::FetchSessionIdNotFound,
-            ..Default::default()
+    let Context { broker, fetch_sessions, .. } = caller.context;
+    let naming = naming(caller.version);
+    let now = broker.clock().monotonic();
+    if let NO_SESSION | NEW_SESSION = request.session_epoch {
+        // Who begins anew gives up what it had.
+        fetch_sessions.close(request.session_id);
+        let partitions = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        let begin = || FetchSession::new(broker, naming);
+        let lease = match request.session_epoch {
+            NEW_SESSION => fetch_sessions.open(naming, partitions, now, begin),
+            _ => None,
+        };
+        return match lease {
+            Some(lease) => answer_session(lease, request).await,
+            None => answer_once(broker, naming, request).await,
         };
     }
-    let broker = &caller.context.broker;
-    let resolved = resolve(broker, caller.version, &request.topics);
+    match fetch_sessions.take(request.session_id, request.session_epoch, naming, now) {
+        Ok(lease) => answer_session(lease, request).await,
+        Err(error_code) => FetchResponse { error_code, ..Default::default() },
+    }
+}
+
+async fn answer_session(mut lease: Lease<FetchSession>, request: FetchRequest) -> FetchResponse {
+    let round = round(&request);
+    let refuse = |error_code| FetchResponse { error_code, ..Default::default() };
+    let Some(session) = lease.session() else { return refuse(ErrorCode::FetchSessionIdNotFound) };
+    session.forget(&request.forgotten_topics_data);
+    session.want(&request.topics);
+    // What was named is a slice of the frame, which nobody needs while this waits.
+    let is_new = request.session_epoch == NEW_SESSION;
+    drop(request);
+    let partitions = session.partitions();
+    if partitions == 0 && !is_new {
+        // Nothing is left of it: dropping the lease closes it.
+        return FetchResponse::default();
+    }
+    if !lease.resize(partitions) {
+        return refuse(ErrorCode::FetchSessionIdNotFound);
+    }
+    let Some(session) = lease.session() else { return refuse(ErrorCode::FetchSessionIdNotFound) };
+    let responses = session.fetch(round).await;
+    let session_id = lease.id();
+    lease.put_back();
+    FetchResponse { session_id, responses, ..Default::default() }
+}
+
+/// Without a session: session id 0 tells the client to name all partitions each time.
+async fn answer_once(broker: &Broker, naming: Naming, request: FetchRequest) -> FetchResponse {
+    let resolved = resolve(broker, naming, &request.topics);
     let partitions: Vec<_> = resolved.iter().flatten().flatten().copied().collect();
     let all_known = resolved.iter().flatten().all(Result::is_ok);
-    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let Round { min_bytes, max_bytes, max_wait } = round(&request);
     let reads = broker.fetch(broker::FetchRequest {
         partitions,
-        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES),
+        min_bytes,
+        max_bytes,
         // An error is answered at once.
-        max_wait: if all_known { wait } else { Duration::ZERO },
+        max_wait: if all_known { max_wait } else { Duration::ZERO },
     });
     let mut reads = reads.await.into_iter();
     let responses = request.topics.into_iter().zip(resolved).map(|(topic, resolved)| {
@@ -153,23 +203,48 @@ pub(super) async fn answer(caller: Caller<'_>, request: FetchRequest) -> FetchRe
     FetchResponse { responses: responses.collect(), ..Default::default() }
 }
 
+fn naming(version: i16) -> Naming {
+    match version {
+        ..=12 => Naming::Names,
+        _ => Naming::Ids,
+    }
+}
+
+fn round(request: &FetchRequest) -> Round {
+    Round {
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_BYTES),
+        max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+    }
+}
+
+/// A topic by its name or by its id.
+pub(super) fn find_topic(
+    broker: &Broker,
+    naming: Naming,
+    name: &str,
+    id: Uuid,
+) -> Result<Arc<Topic>, ErrorCode> {
+    match naming {
+        Naming::Names => broker.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+        Naming::Ids => {
+            let id = TopicId::from_bytes(id.into_bytes());
+            broker.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)
+        }
+    }
+}
+
 /// For each partition asked for, by topic: what to read, or why it cannot be.
 fn resolve(
     broker: &Broker,
-    version: i16,
+    naming: Naming,
     topics: &[FetchTopic],
 ) -> Vec<Vec<Result<broker::FetchPartition, ErrorCode>>> {
     let mut resolved = Vec::with_capacity(topics.len());
     for topic in topics {
-        let (found, unknown) = match version {
-            ..=12 => (broker.topic(&topic.topic), ErrorCode::UnknownTopicOrPartition),
-            _ => {
-                let id = TopicId::from_bytes(topic.topic_id.into_bytes());
-                (broker.topic_by_id(id), ErrorCode::UnknownTopicId)
-            }
-        };
+        let found = find_topic(broker, naming, &topic.topic, topic.topic_id);
         let partition = |asked: &FetchPartition| {
-            let topic = found.as_ref().ok_or(unknown)?;
+            let topic = found.as_ref().map_err(|code| *code)?;
             check_leader_epoch(asked.current_leader_epoch)?;
             Ok(broker::FetchPartition {
                 partition: TopicPartition { topic: topic.id(), partition: asked.partition },
@@ -191,7 +266,7 @@ pub(super) fn check_leader_epoch(current: i32) -> Result<(), ErrorCode> {
     }
 }
 
-fn partition_data(
+pub(super) fn partition_data(
     partition_index: i32,
     read: Option<Result<PartitionRead, ReadError>>,
 ) -> PartitionData {
@@ -215,7 +290,7 @@ fn partition_data(
     }
 }
 
-fn error_data(partition_index: i32, error_code: ErrorCode) -> PartitionData {
+pub(super) fn error_data(partition_index: i32, error_code: ErrorCode) -> PartitionData {
     PartitionData {
         partition_index,
         error_code,

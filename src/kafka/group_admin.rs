@@ -176,7 +176,10 @@ pub(super) async fn describe(
 ) -> DescribeGroupsResponse {
     let operations =
         if request.include_authorized_operations { GROUP_OPERATIONS } else { i32::MIN };
-    let groups = request.groups.into_iter().map(|group_id| {
+    // Named twice, described once: an answer takes far more memory than the name.
+    let mut seen = HashSet::new();
+    let names = request.groups.into_iter().filter(|group_id| seen.insert(group_id.clone()));
+    let groups = names.map(|group_id| {
         let group = GroupId::new(&group_id).ok();
         match group.and_then(|group| caller.context.broker.describe_group(&group)) {
             Some(found) => described(group_id, found, operations),

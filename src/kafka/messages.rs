@@ -71,7 +71,11 @@ pub use super::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
-pub use super::producers::{InitProducerIdRequest, InitProducerIdResponse};
+pub use super::producers::{
+    DescribeProducersRequest, DescribeProducersResponse, InitProducerIdRequest,
+    InitProducerIdResponse, PartitionResponse, ProducerState,
+    TopicRequest as ProducersTopicRequest, TopicResponse as ProducersTopicResponse,
+};
 pub use super::replicas::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ElectLeadersRequest,
     ElectLeadersResponse, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,

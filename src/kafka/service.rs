@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 
 use super::admission::{Admission, Place};
 use super::connection::{self, ConnectionError};
+use super::fetch_session::FetchSession;
 use super::frames::FrameMemory;
+use super::sessions::Sessions;
 use super::wire::Str;
 use crate::broker::Broker;
 use crate::limits::{CONNECTION_IDLE_MS, CONNECTIONS, REQUEST_BYTES_IN_FLIGHT, SHUTDOWN_MS};
@@ -66,6 +68,7 @@ pub struct Service {
     options: Arc<Options>,
     admission: Admission,
     frame_memory: FrameMemory,
+    fetch_sessions: Sessions<FetchSession>,
 }
 
 /// What a connection's handlers work with.
@@ -81,6 +84,7 @@ pub(super) struct Context {
     pub(super) frame_memory: FrameMemory,
     /// How long nothing may happen on the connection.
     pub(super) idle: Duration,
+    pub(super) fetch_sessions: Sessions<FetchSession>,
 }
 
 impl Service {
@@ -92,6 +96,7 @@ impl Service {
             options: Arc::new(options),
             admission: Admission::new(connections, connections_per_address),
             frame_memory: FrameMemory::new(request_bytes),
+            fetch_sessions: Sessions::default(),
         }
     }
 
@@ -167,6 +172,7 @@ impl Service {
             auto_create_topics: self.options.auto_create_topics,
             frame_memory: self.frame_memory,
             idle: self.options.bounds.idle,
+            fetch_sessions: self.fetch_sessions,
         };
         let stop = async move {
             // The sender is never used; its end is the signal.

@@ -15,7 +15,9 @@ fn json(text: &str) -> Value {
 #[test]
 fn help_names_every_command_and_says_what_each_is_for() {
     let help = succeeded(&run(&["--help"]));
-    for command in ["serve", "dev", "deploy", "pipelines", "topics", "produce", "consume"] {
+    let commands =
+        ["serve", "dev", "deploy", "pipelines", "topics", "groups", "produce", "consume"];
+    for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let own = succeeded(&run(&[command, "--help"]));
         assert!(own.contains("Usage: millstream"), "{own}");
@@ -46,7 +48,7 @@ fn no_broker_is_an_error_that_says_what_to_do() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    for args in [&["topics"][..], &["pipelines"], &["consume", "t"]] {
+    for args in [&["topics"][..], &["pipelines"], &["groups"], &["consume", "t"]] {
         let output = run(&[args, &["--server", &url]].concat());
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");

@@ -10,7 +10,7 @@ use millstream::kafka::messages::{
 };
 
 use crate::client::Client;
-use crate::util::Broker;
+use crate::util::{Broker, succeeded};
 
 /// What a consumer that reads "t" sends: version, topics, user data.
 const SUBSCRIPTION: &[u8] = b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff";
@@ -194,6 +194,10 @@ fn a_group_with_members_is_described_and_kept() {
     let unknown = (none, Some(ErrorCode::UnknownTopicOrPartition));
     assert_eq!(delete_offset(&mut client, "g", "nowhere"), unknown);
     assert_eq!(committed(&mut client, "g"), [(0, 7, "note".to_owned())]);
+
+    let shown = succeeded(&broker.run(&["groups"]));
+    let words: Vec<_> = shown.split_whitespace().collect();
+    assert_eq!(words[6..], ["g", "stable", "1", "t/0", "7", "0"], "{shown}");
 
     leave(&mut client, "g", member);
     assert_eq!(listed(&mut client, 5, &["empty"], &[]), ["g consumer"]);

@@ -65,7 +65,7 @@ twins! {
     ListConfigResourcesRequest, ListConfigResourcesResponse, DescribeTopicPartitionsRequest,
     DescribeTopicPartitionsResponse, ListGroupsRequest, ListGroupsResponse, DescribeGroupsRequest,
     DescribeGroupsResponse, DeleteGroupsRequest, DeleteGroupsResponse, OffsetDeleteRequest,
-    OffsetDeleteResponse,
+    OffsetDeleteResponse, DescribeProducersRequest, DescribeProducersResponse,
 }
 
 #[test]

@@ -97,11 +97,12 @@ fn a_group_lives_from_its_first_member_to_its_last() {
     let leaving = LeavingMember { member_id: joined.member_id, instance_id: None };
     assert_eq!(coordinator.remove(&group), Err(GroupError::NonEmpty));
     assert!(!coordinator.forget(&group));
+    assert_eq!(coordinator.empty_for(), HashMap::from([(group.clone(), None)]));
     assert_eq!(coordinator.leave(&group, &[leaving]), Ok(vec![Ok(())]));
     assert_eq!(states(&coordinator), [GroupState::Empty]);
     assert_eq!(coordinator.describe(&group).unwrap().generation, 2);
     pass(&clock, &coordinator, SESSION);
-    assert_eq!(coordinator.empty(), HashMap::from([(group.clone(), SESSION)]));
+    assert_eq!(coordinator.empty_for(), HashMap::from([(group.clone(), Some(SESSION))]));
     assert_eq!(coordinator.remove(&group), Ok(true));
     assert_eq!(coordinator.remove(&group), Ok(false));
     assert_eq!(coordinator.describe(&group), None);

@@ -178,6 +178,7 @@ impl World {
             Doing::Nothing => self.join(index),
             Doing::Joined => self.sync(index),
             Doing::Joining(_) | Doing::Syncing(_) => {}
+            Doing::Consuming if self.rng.bool() => self.commit(index),
             Doing::Consuming => self.heartbeat(index),
         }
     }
@@ -200,10 +201,14 @@ impl World {
                 self.join(index);
             }
             (3, _) => {
-                let leaving = LeavingMember {
-                    member_id: self.clients[index].member_id.clone(),
-                    instance_id: self.clients[index].instance_id.clone(),
+                let instance_id = self.clients[index].instance_id.clone();
+                // An administrator names a static member by its instance alone.
+                let by_instance = instance_id.is_some() && self.rng.bool();
+                let member_id = match by_instance {
+                    true => String::new(),
+                    false => self.clients[index].member_id.clone(),
                 };
+                let leaving = LeavingMember { member_id, instance_id };
                 let (results, replies) = self.group.leave(&[leaving], self.now);
                 assert_eq!(results.len(), 1);
                 self.take(replies);
@@ -221,7 +226,12 @@ impl World {
         let generation = self.generation + self.rng.i32(-2..3);
         match self.rng.u8(0..6) {
             0 => drop(self.group.heartbeat(&victim_id, None, generation, self.now)),
-            1 => drop(self.group.check_commit(&victim_id, Some("nobody"), generation, self.now)),
+            1 => {
+                let checked =
+                    self.group.check_commit(&victim_id, Some("nobody"), generation, self.now);
+                let may = generation < 0 && self.group.members.is_empty();
+                assert_eq!(checked.is_ok(), may, "a commit of nobody");
+            }
             2 => {
                 let leaving = LeavingMember { member_id: victim_id, instance_id: None };
                 let (_, replies) = self.group.leave(&[leaving.clone(), leaving], self.now);
@@ -306,6 +316,27 @@ impl World {
             self.group.heartbeat(&client.member_id, instance_id, client.generation, self.now);
         if let Err(error) = beaten {
             client.refused(&error);
+        }
+        self.check();
+    }
+
+    /// What a client commits counts only as long as nobody else can have its partitions.
+    fn commit(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let instance_id = client.instance_id.as_deref();
+        let checked =
+            self.group.check_commit(&client.member_id, instance_id, client.generation, self.now);
+        match checked {
+            Ok(()) => {
+                assert_eq!(client.generation, self.group.generation);
+                assert!(self.group.members.get(&client.member_id).is_some());
+                assert!(!matches!(self.group.phase, Phase::Completing));
+                for partition in &client.assigned {
+                    let owner = &self.owners[&(client.generation, *partition)];
+                    assert_eq!(owner, &client.name, "a commit of somebody else's partition");
+                }
+            }
+            Err(error) => client.refused(&error),
         }
         self.check();
     }
