@@ -101,6 +101,9 @@ pub const META_FLUSH_MS: u64 = 1_000;
 /// Most bytes of effects that may wait for `meta.redb`.
 pub const META_PENDING_BYTES: usize = 16 * MIB;
 
+/// Unreadable places on disk that are told one by one.
+pub const UNREADABLE_PLACES: usize = 1_000;
+
 /// Commits waiting for the committer.
 pub const COMMIT_QUEUE: usize = 10_000;
 /// Bytes of record batches waiting for the committer.
@@ -113,6 +116,11 @@ pub const TAIL_BYTES: usize = 128 * MIB;
 pub const MEMORY_BYTES_MIN: usize = 64 * KIB;
 /// Records on their way to clients, bytes over all connections: read for them and not yet taken.
 pub const RESPONSE_BYTES_IN_FLIGHT: usize = 512 * MIB;
+/// Least memory that a fetch asks for, bytes: a usual batch.
+pub const READ_GRANT_BYTES: usize = MIB;
+/// How long a client may take nothing of a response while others wait for the memory that it
+/// holds, milliseconds.
+pub const WRITE_SHORT_MS: u64 = 5_000;
 /// Bytes that one fetch returns at most, whatever the client asks for. Clients ask for 50 MiB.
 pub const FETCH_BYTES: usize = 64 * MIB;
 /// With less than so many bytes left in its budget, a fetch reads no further partition.

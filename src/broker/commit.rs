@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::limits::OFFSETS_BYTES;
 use crate::record::RecordBatch;
 use crate::storage::{CommittedOffset, StateKey};
-use crate::types::{Offset, OffsetOwner, TopicPartition};
+use crate::types::{Offset, OffsetOwner, TimestampMs, TopicPartition};
 
 /// Changes that become durable together or not at all.
 ///
@@ -18,7 +18,7 @@ use crate::types::{Offset, OffsetOwner, TopicPartition};
 /// batch has its output records, its checkpoint and its state in one.
 #[derive(Debug, Default)]
 pub struct Commit {
-    /// Batches to append, each validated.
+    /// Batches to append, each accepted by its topic.
     pub appends: Vec<Append>,
     /// Offsets to commit.
     pub offsets: Vec<OffsetChange>,
@@ -90,6 +90,9 @@ pub struct Appended {
     pub base_offset: Offset,
     /// Log start offset of its partition.
     pub log_start_offset: Offset,
+    /// The broker's time, if its records were given it; with a duplicate the greatest timestamp of
+    /// the batch as it was appended, whose ever that was.
+    pub log_append_time_ms: Option<TimestampMs>,
     /// It had been appended before and was not appended again.
     pub duplicate: bool,
 }

@@ -19,6 +19,7 @@ use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
 use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
+use crate::record::TimestampType;
 use crate::storage::{
     ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
     Store, TopicRow,
@@ -276,8 +277,9 @@ impl Committer {
         let end_offset = end_offset(group, &topic, partition);
         match judge(self.producer(group, key), sequenced, end_offset) {
             Verdict::Append => Ok(Admitted::Append { topic, append, sequenced: Some(sequenced) }),
-            Verdict::Duplicate { base_offset } => Ok(Admitted::Duplicate(Appended {
+            Verdict::Duplicate { base_offset, timestamp_ms } => Ok(Admitted::Duplicate(Appended {
                 base_offset,
+                log_append_time_ms: Some(timestamp_ms),
                 log_start_offset: log_start_offset(&topic, partition),
                 duplicate: true,
             })),
@@ -308,14 +310,23 @@ impl Committer {
         let end_offset = end_offset(group, topic, partition);
         let new = || (Arc::clone(topic), ChunkBuilder::new(partition, end_offset));
         let (_, builder) = group.chunks.entry(partition).or_insert_with(new);
-        let base_offset = builder.push(&append.batch);
+        let log_append_time_ms = match topic.config().timestamp_type {
+            TimestampType::CreateTime => None,
+            TimestampType::LogAppendTime => Some(now_ms),
+        };
+        let base_offset = match log_append_time_ms {
+            None => builder.push(&append.batch),
+            Some(time) => builder.push_stamped(&append.batch, time),
+        };
         if let Some(sequenced) = sequenced {
             let key = ProducerKey { partition, producer_id: sequenced.producer.id };
             let state = self.producer(group, key).cloned();
-            group.producers.insert(key, appended(state, sequenced, base_offset, now_ms));
+            let timestamp_ms = log_append_time_ms.unwrap_or(append.batch.max_timestamp());
+            let state = appended(state, sequenced, (base_offset, timestamp_ms), now_ms);
+            group.producers.insert(key, state);
         }
         let log_start_offset = log_start_offset(topic, partition);
-        Appended { base_offset, log_start_offset, duplicate: false }
+        Appended { base_offset, log_start_offset, log_append_time_ms, duplicate: false }
     }
 
     fn producer<'a>(

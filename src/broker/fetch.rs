@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::select_all;
 use tokio::sync::watch;
 
+use super::counters::UnreadablePlace;
 use super::topics::{Progress, Topic};
 use super::{Broker, Shared};
 use crate::limits::{FETCH_BYTES, FETCH_REST_BYTES, FETCH_WAIT_MS};
@@ -160,8 +161,24 @@ impl Shared {
             return Ok(read);
         }
         let mut read = topic.readable(partition.partition, offset)?;
-        read.batches = self.store.read(partition, offset, read.high_watermark, max_bytes)?;
+        let batches = self.store.read(partition, offset, read.high_watermark, max_bytes);
+        read.batches = batches.map_err(|error| self.unreadable(error))?;
         Ok(read)
+    }
+
+    /// Reports records that are not those that were written.
+    fn unreadable(&self, error: StorageError) -> ReadError {
+        if let StorageError::Corrupt { partition, offset, reason, .. } = &error
+            && let Some(topic) = self.partition(*partition)
+        {
+            self.counters.unreadable(UnreadablePlace {
+                topic: topic.name().clone(),
+                partition: partition.partition,
+                offset: *offset,
+                reason: reason.clone(),
+            });
+        }
+        ReadError::from(error)
     }
 
     /// The first record at or after a time, with its timestamp. Blocks while it reads the disk.
@@ -177,7 +194,11 @@ impl Shared {
         let corrupt = |error: BatchError| ReadError::Corrupt(error.to_string());
         let mut next = from;
         // A batch's greatest timestamp is its producer's claim: if no record bears it out, go on.
-        while let Some(batch) = self.store.find_timestamp(partition, timestamp, next, until)? {
+        let find = |from| {
+            let found = self.store.find_timestamp(partition, timestamp, from, until);
+            found.map_err(|error| self.unreadable(error))
+        };
+        while let Some(batch) = find(next)? {
             for record in batch.records().map_err(corrupt)? {
                 let record = record.map_err(corrupt)?;
                 if record.timestamp >= timestamp && record.offset >= from {

@@ -4,12 +4,14 @@
 //! What is durable when: a call that changes something returns when the change has survived an
 //! fsync. What is visible when: right after that, to everybody at once; never before.
 
+mod acceptance;
 mod alteration;
 mod cleaner;
 mod commit;
 mod committer;
 mod compaction;
 mod coordinator;
+mod counters;
 mod expiry;
 mod fetch;
 mod group;
@@ -17,6 +19,7 @@ mod groups;
 mod log_start;
 mod offsets;
 mod producers;
+mod read_memory;
 mod retention;
 mod settings;
 mod standing;
@@ -42,6 +45,7 @@ pub use self::commit::{
 pub use self::committer::Committer;
 use self::committer::{QueuePermit, QueuedCommit, Request};
 pub use self::coordinator::{Coordinator, Pending};
+pub use self::counters::{Counter, Counters, UnreadablePlace};
 pub use self::expiry::Expiry;
 pub use self::fetch::{FetchPartition, FetchRequest, PartitionRead, ReadError};
 pub use self::group::{
@@ -97,6 +101,7 @@ struct Shared {
     topics: RwLock<Topics>,
     offsets: RwLock<Offsets>,
     groups: Coordinator,
+    counters: Counters,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -167,6 +172,7 @@ impl Broker {
             topics: RwLock::new(topics),
             offsets: RwLock::default(),
             groups,
+            counters: Counters::default(),
             failure: watch::Sender::new(None),
         });
         shared.publish_offsets(offsets.into_iter().map(|(key, value)| (key, Some(value))));
@@ -336,6 +342,11 @@ impl Broker {
     /// A piece of pipeline state.
     pub fn state(&self, key: &StateKey) -> Result<Option<Bytes>, StorageError> {
         self.shared.store.state(key)
+    }
+
+    /// What has been counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     /// The consumer groups.

@@ -29,8 +29,8 @@ pub(super) struct Sequenced {
 pub(super) enum Verdict {
     /// It is the next one.
     Append,
-    /// It was appended before, at this offset.
-    Duplicate { base_offset: Offset },
+    /// It was appended before, at this offset and with this greatest timestamp.
+    Duplicate { base_offset: Offset, timestamp_ms: TimestampMs },
     /// It belongs to an earlier life of the producer.
     StaleEpoch { current: i16 },
     /// Records before it are missing.
@@ -66,7 +66,8 @@ pub(super) fn judge(
     let same =
         |b: &&ProducedBatch| b.base_sequence == base_sequence && b.last_sequence == last_sequence;
     if let Some(duplicate) = state.batches.iter().find(same) {
-        return Verdict::Duplicate { base_offset: duplicate.base_offset };
+        let ProducedBatch { base_offset, timestamp_ms, .. } = *duplicate;
+        return Verdict::Duplicate { base_offset, timestamp_ms };
     }
     match state.batches.last().map(|last| next_sequence(last.last_sequence)) {
         Some(expected) if expected != base_sequence => Verdict::OutOfOrder { expected },
@@ -78,7 +79,7 @@ pub(super) fn judge(
 pub(super) fn appended(
     state: Option<ProducerState>,
     batch: Sequenced,
-    base_offset: Offset,
+    (base_offset, timestamp_ms): (Offset, TimestampMs),
     now_ms: TimestampMs,
 ) -> ProducerState {
     let Sequenced { producer, base_sequence, last_sequence } = batch;
@@ -89,7 +90,7 @@ pub(super) fn appended(
     if batches.len() >= PRODUCER_BATCHES {
         batches.remove(0);
     }
-    batches.push(ProducedBatch { base_sequence, last_sequence, base_offset });
+    batches.push(ProducedBatch { base_sequence, last_sequence, base_offset, timestamp_ms });
     ProducerState { epoch: producer.epoch, last_append_ms: now_ms, batches }
 }
 
@@ -110,7 +111,7 @@ mod tests {
         let mut state = None;
         for (offset, batch) in (0..).step_by(10).zip(batches) {
             assert_eq!(judge(state.as_ref(), *batch, 100), Verdict::Append);
-            state = Some(appended(state, *batch, offset, 0));
+            state = Some(appended(state, *batch, (offset, offset + 1), 0));
         }
         state.unwrap()
     }
@@ -145,7 +146,8 @@ mod tests {
         let batches: Vec<Sequenced> = (0..6).map(|i| batch(0, i, i)).collect();
         let state = after(&batches);
         for i in 1..6 {
-            let expected = Verdict::Duplicate { base_offset: i64::from(i) * 10 };
+            let base_offset = i64::from(i) * 10;
+            let expected = Verdict::Duplicate { base_offset, timestamp_ms: base_offset + 1 };
             assert_eq!(judge(Some(&state), batch(0, i, i), 100), expected);
         }
         assert_eq!(judge(Some(&state), batch(0, 0, 0), 100), Verdict::OutOfOrder { expected: 6 });
@@ -162,7 +164,7 @@ mod tests {
         let state = after(&[batch(0, 0, 9)]);
         assert_eq!(judge(Some(&state), batch(1, 10, 10), 100), Verdict::OutOfOrder { expected: 0 });
         assert_eq!(judge(Some(&state), batch(1, 0, 0), 100), Verdict::Append);
-        let state = appended(Some(state), batch(1, 0, 0), 10, 0);
+        let state = appended(Some(state), batch(1, 0, 0), (10, 0), 0);
         assert_eq!(judge(Some(&state), batch(0, 10, 10), 100), Verdict::StaleEpoch { current: 1 });
         assert_eq!(state.batches.len(), 1);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::settings::{check_setting, default_of};
-use crate::record::{Compression, TimestampType};
+use crate::record::{Codec, Compression, TimestampType};
 
 /// What a topic's settings amount to, those left at their defaults included.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,7 @@ pub struct TopicConfig {
     /// How far it may lie ahead, milliseconds. `message.timestamp.after.max.ms`
     pub timestamp_after_max_ms: i64,
     /// How batches are stored; `None`: as the producer sent them. `compression.type`
-    pub compression: Option<Compression>,
+    pub compression: Option<Codec>,
     /// Replicas that must have a record; a broker alone has one. `min.insync.replicas`
     pub min_insync_replicas: i32,
     /// Size of the topic's segments in Kafka; a hint here. `segment.bytes`
@@ -76,14 +76,7 @@ impl TopicConfig {
             },
             timestamp_before_max_ms: values.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: values.number("message.timestamp.after.max.ms"),
-            compression: match values.text("compression.type") {
-                "uncompressed" => Some(Compression::None),
-                "gzip" => Some(Compression::Gzip),
-                "snappy" => Some(Compression::Snappy),
-                "lz4" => Some(Compression::Lz4),
-                "zstd" => Some(Compression::Zstd),
-                _ => None,
-            },
+            compression: values.codec(),
             min_insync_replicas: values.number("min.insync.replicas"),
             segment_bytes: values.number("segment.bytes"),
             segment_ms: values.number("segment.ms"),
@@ -110,6 +103,22 @@ impl Values<'_> {
     fn number<T: FromStr + Default>(&self, name: &str) -> T {
         // What was checked parses; a test holds it for every default.
         self.text(name).parse().unwrap_or_default()
+    }
+
+    fn codec(&self) -> Option<Codec> {
+        let (compression, level) = match self.text("compression.type") {
+            "uncompressed" => (Compression::None, None),
+            // -1 is gzip's own default.
+            "gzip" => {
+                let level = self.number("compression.gzip.level");
+                (Compression::Gzip, Some(level).filter(|level| *level >= 0))
+            }
+            "snappy" => (Compression::Snappy, None),
+            "lz4" => (Compression::Lz4, None),
+            "zstd" => (Compression::Zstd, Some(self.number("compression.zstd.level"))),
+            _ => return None,
+        };
+        Some(Codec { compression, level })
     }
 
     fn lists(&self, name: &str, wanted: &str) -> bool {
@@ -164,7 +173,7 @@ mod tests {
             cleanup_policy: CleanupPolicy { delete: true, compact: true },
             min_cleanable_dirty_ratio: 0.1,
             timestamp_type: TimestampType::LogAppendTime,
-            compression: Some(Compression::Zstd),
+            compression: Some(Codec { compression: Compression::Zstd, level: Some(3) }),
             ..TopicConfig::default()
         };
         assert_eq!(parsed, expected);

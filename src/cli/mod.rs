@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Dev(Box<dev::Dev>),
     Deploy(deploy::Deploy),
     Pipelines(pipelines::Pipelines),

@@ -35,9 +35,10 @@ pub use self::guard::AllowedHosts;
 use self::listener::LimitedListener;
 pub use self::produce::{NewRecord, Placed, ProduceError, append};
 pub use self::shapes::{
-    Consumed, CountsView, Deployment, DeploymentDone, ErrorView, GroupView, HeaderView, Health,
-    MemberView, OffsetView, PartitionView, PipelineChange, PipelinePartition, PipelineView,
+    BrokerView, Consumed, CountsView, Deployment, DeploymentDone, ErrorView, GroupView, HeaderView,
+    Health, MemberView, OffsetView, PartitionView, PipelineChange, PipelinePartition, PipelineView,
     Position, ProblemView, Produced, ProducedAt, RecordIn, RecordView, TopicNew, TopicView,
+    UnreadableView,
 };
 use crate::broker::Broker;
 use crate::limits::{HTTP_BODY_BYTES, HTTP_PRODUCE_BYTES, SHUTDOWN_MS};
@@ -105,6 +106,7 @@ fn router(api: Api) -> Router {
     let produce_limit = DefaultBodyLimit::max(HTTP_PRODUCE_BYTES);
     Router::new()
         .route("/health", get(topics::health))
+        .route("/v1/broker", get(topics::broker))
         .route("/v1/topics", get(topics::list).post(topics::create))
         .route("/v1/topics/{topic}", delete(topics::remove))
         .route("/v1/topics/{topic}/records", get(records::consume).post(records::produce))

@@ -84,6 +84,8 @@ pub async fn append(
     records: Vec<NewRecord>,
 ) -> Result<Vec<Placed>, ProduceError> {
     let now = broker.clock().now_ms();
+    let terms = topic.terms(now);
+    let most = HTTP_BATCH_BYTES.min(terms.max_bytes);
     let mut turn = next_turn(topic);
     let mut filling: BTreeMap<PartitionIndex, Filling> = BTreeMap::new();
     let mut full = Vec::new();
@@ -91,7 +93,7 @@ pub async fn append(
         let partition = place(topic, index, record, &mut turn)?;
         let batch = filling.entry(partition).or_insert_with(|| Filling::new(partition, index));
         let size = record_bytes(record);
-        if !batch.builder.is_empty() && batch.builder.size_bytes() + size > HTTP_BATCH_BYTES {
+        if !batch.builder.is_empty() && batch.builder.size_bytes() + size > most {
             full.push(std::mem::replace(batch, Filling::new(partition, index)));
         }
         let timestamp = record.timestamp.unwrap_or(now);
@@ -108,8 +110,11 @@ pub async fn append(
     let mut appends = Vec::with_capacity(full.len());
     let mut members = Vec::with_capacity(full.len());
     for Filling { partition, builder, first, records } in full {
-        let batch =
-            builder.build().map_err(|error| ProduceError::Record { index: first, error })?;
+        let batch = builder.build().and_then(|batch| batch.accept(&terms));
+        let batch = batch.map_err(|error| {
+            let blamed = blamed(&error).and_then(|index| records.get(index)).copied();
+            ProduceError::Record { index: blamed.unwrap_or(first), error }
+        })?;
         let partition = TopicPartition { topic: topic.id(), partition };
         appends.push(Append { partition, batch });
         members.push((partition.partition, records));
@@ -127,6 +132,16 @@ pub async fn append(
         }
     }
     Ok(placed)
+}
+
+/// Index in its batch of the record that a batch was refused for.
+fn blamed(error: &BatchError) -> Option<usize> {
+    let index = match error {
+        BatchError::Refused { records, .. } => records.first()?.index,
+        BatchError::Record { index, .. } => *index,
+        _ => return None,
+    };
+    usize::try_from(index).ok()
 }
 
 fn place(

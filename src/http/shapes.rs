@@ -21,6 +21,28 @@ pub struct Health {
     pub reason: Option<String>,
 }
 
+/// `GET /v1/broker`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BrokerView {
+    /// What was counted since the start, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Records that are not those that were written.
+    pub unreadable: Vec<UnreadableView>,
+}
+
+/// Where records cannot be read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnreadableView {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The first offset that cannot be read.
+    pub offset: Offset,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// Any answer that is no success.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorView {

@@ -13,7 +13,8 @@ use futures_util::FutureExt;
 use super::Api;
 use super::error::{ApiError, parse};
 use super::shapes::{
-    GroupView, Health, MemberView, OffsetView, PartitionView, TopicNew, TopicView,
+    BrokerView, GroupView, Health, MemberView, OffsetView, PartitionView, TopicNew, TopicView,
+    UnreadableView,
 };
 use crate::broker::{Broker, GroupListing, GroupState, NewTopic, Topic};
 use crate::types::{OffsetOwner, TopicName};
@@ -33,6 +34,20 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
         reason,
     };
     (status, Json(health)).into_response()
+}
+
+/// `GET /v1/broker`
+pub(super) async fn broker(State(api): State<Api>) -> Json<BrokerView> {
+    let counters = api.service.broker.counters();
+    let unreadable = counters.unreadable_places().into_iter().map(|place| UnreadableView {
+        topic: place.topic.to_string(),
+        partition: place.partition,
+        offset: place.offset,
+        reason: place.reason,
+    });
+    let unreadable = unreadable.collect();
+    let counters = counters.all().map(|(name, count)| (name.to_owned(), count)).into();
+    Json(BrokerView { counters, unreadable })
 }
 
 /// `GET /v1/topics`

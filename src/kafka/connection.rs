@@ -40,6 +40,9 @@ pub(super) enum ConnectionError {
     /// A frame that does not come to its end.
     #[error("the client was too slow: {received} of {size} bytes of a frame had come")]
     FrameTimeout { received: usize, size: usize },
+    /// Nothing has happened for the idle time.
+    #[error("nothing has happened on it for {0:?}")]
+    Idle(Duration),
     /// A client that does not take its response.
     #[error("the client took nothing of a response for {WRITE_MS} ms")]
     WriteTimeout,
@@ -58,6 +61,11 @@ pub(super) enum ConnectionError {
 }
 
 impl ConnectionError {
+    /// Whether the client was too slow for what it had begun.
+    pub(super) fn is_slowness(&self) -> bool {
+        matches!(self, Self::FrameTimeout { .. } | Self::WriteTimeout)
+    }
+
     /// Whether the client merely went away.
     pub(super) fn is_disconnect(&self) -> bool {
         matches!(self, Self::Io(_))

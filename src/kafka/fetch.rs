@@ -280,7 +280,8 @@ pub(super) fn partition_data(
             ..Default::default()
         },
         Some(Err(error)) => {
-            if let ReadError::Corrupt(_) | ReadError::Storage(_) = error {
+            // Unreadable records the broker itself reports.
+            if let ReadError::Storage(_) = error {
                 tracing::error!(%error, "a fetch failed");
             }
             error_data(partition_index, ErrorCode::from(&error))

@@ -79,8 +79,8 @@ impl FrameReader {
         Self { read, memory, own: Budget::new(FRAME_BYTES), idle }
     }
 
-    /// Reads a frame, its size taken off; `None` when the client has left between two, or has sent
-    /// nothing for the idle time while nothing was under way for it.
+    /// Reads a frame, its size taken off; `None` when the client has left between two. An error
+    /// when it has sent nothing for the idle time while nothing was under way for it.
     pub(super) async fn next(
         &mut self,
         under_way: impl Fn() -> bool,
@@ -90,7 +90,7 @@ impl FrameReader {
             match timeout(self.idle, self.read.read(&mut prefix)).await {
                 Ok(received) => break received?,
                 Err(_) if under_way() => {}
-                Err(_) => return Ok(None),
+                Err(_) => return Err(ConnectionError::Idle(self.idle)),
             }
         };
         if received == 0 {

@@ -12,7 +12,7 @@ use super::metadata::{LeaderIdAndEpoch, NodeEndpoint};
 use super::service::Context;
 use super::wire::{Records, Str};
 use crate::broker::{Append, Broker, Commit, Partition, PendingCommit, Topic};
-use crate::record::{BatchError, Compression, RecordBatch, RefusedRecord, Terms};
+use crate::record::{BatchError, Compression, RecordBatch, RefusedRecord};
 use crate::types::{TopicId, TopicPartition};
 
 message! {
@@ -58,7 +58,7 @@ message! {
         error_code: ErrorCode,
         /// Offset of the first record; -1 with an error.
         base_offset: i64,
-        /// -1 where the producer's timestamps are kept.
+        /// -1 where the producer's timestamps are kept, unless the batch is a duplicate.
         log_append_time_ms: i64 [2.., ignorable, default -1],
         log_start_offset: i64 [5.., ignorable, default -1],
         record_errors: Vec<BatchIndexAndErrorMessage> [8.., ignorable],
@@ -104,6 +104,9 @@ pub(super) async fn submit(
                 (None, None) => Err(Refusal::from(unknown)),
                 (None, Some(topic)) => append(context, sender, topic, index, records).await,
             };
+            if submitted.is_err() {
+                context.broker.counters().refused_batches.add();
+            }
             partitions.push((index, submitted));
         }
         topics.push((topic.name, topic.topic_id, partitions));
@@ -186,7 +189,7 @@ async fn append(
     let Some(partition) = topic.partition(index) else {
         return Err(Refusal::from(ErrorCode::UnknownTopicOrPartition));
     };
-    let terms = Terms::default();
+    let terms = topic.terms(context.broker.clock().now_ms());
     let bytes = records.unwrap_or_default().into_bytes();
     let batch = RecordBatch::produced(bytes, terms.max_bytes)?;
     // Consumers of versions that know no zstd are not to be surprised by it (KIP-110).
@@ -226,6 +229,7 @@ async fn respond(topics: Vec<SubmittedTopic>) -> ProduceResponse {
                 Ok(Some(appended)) => PartitionProduceResponse {
                     index,
                     base_offset: appended.base_offset,
+                    log_append_time_ms: appended.log_append_time_ms.unwrap_or(-1),
                     log_start_offset: appended.log_start_offset,
                     ..Default::default()
                 },

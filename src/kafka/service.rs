@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::admission::{Admission, Place};
-use super::connection;
+use super::connection::{self, ConnectionError};
 use super::fetch_session::FetchSession;
 use super::frames::FrameMemory;
 use super::sessions::Sessions;
@@ -131,22 +131,23 @@ impl Service {
                 Some(permit) => permit,
                 None => self.admission.room().await,
             };
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    match self.admission.admit(permit, peer.ip().to_canonical()) {
-                        Ok(place) => return (stream, peer, place),
-                        Err(permit) => {
-                            // At once, so that the client knows.
-                            drop(stream);
-                            room = Some(permit);
-                            tracing::debug!(%peer, "refused: too many connections from its address");
-                        }
-                    }
-                }
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     room = Some(permit);
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            match self.admission.admit(permit, peer.ip().to_canonical()) {
+                Ok(place) => return (stream, peer, place),
+                Err(permit) => {
+                    // At once, so that the client knows.
+                    drop(stream);
+                    room = Some(permit);
+                    self.broker.counters().refused_connections.add();
+                    tracing::debug!(%peer, "refused: too many connections from its address");
                 }
             }
         }
@@ -177,10 +178,19 @@ impl Service {
             // The sender is never used; its end is the signal.
             let _ = stopped.changed().await;
         };
+        let counters = context.broker.counters();
         match connection::serve(stream, &context, stop).await {
             Ok(()) => tracing::debug!(%peer, "connection closed"),
+            Err(error @ ConnectionError::Idle(_)) => {
+                counters.idle_connections.add();
+                tracing::debug!(%peer, %error, "connection closed");
+            }
+            Err(error) if error.is_slowness() => {
+                counters.slow_connections.add();
+                tracing::warn!(%peer, %error, "connection closed");
+            }
             Err(error) if error.is_disconnect() => {
-                tracing::debug!(%peer, %error, "connection lost")
+                tracing::debug!(%peer, %error, "connection lost");
             }
             Err(error) => tracing::warn!(%peer, %error, "connection closed on a bad request"),
         }

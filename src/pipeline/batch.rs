@@ -8,14 +8,14 @@ use bytes::Bytes;
 
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
 use super::pass::Pace;
-use super::placed::record_bytes;
+use super::placed::{AllTerms, batch_bytes, record_bytes};
 use super::step::Chain;
 use crate::broker::{
     Append, Commit, CommittedOffset, LEADER_EPOCH, OffsetChange, PartitionRead, StateChange,
     StateKey,
 };
-use crate::limits::{PIPELINE_BATCH_BYTES, PIPELINE_BATCH_RECORDS, PIPELINE_OUTPUT_BATCH_BYTES};
-use crate::record::{BatchBuilder, BatchError, Compression, Record, Records, split_batches};
+use crate::limits::{PIPELINE_BATCH_BYTES, PIPELINE_BATCH_RECORDS};
+use crate::record::{BatchBuilder, BatchError, Compression, Record, Records, Terms, split_batches};
 use crate::types::{
     Offset, OffsetOwner, PartitionIndex, PipelineName, TimestampMs, TopicId, TopicName,
     TopicPartition,
@@ -103,6 +103,11 @@ impl Worker {
         self.source_records.batches = read.batches.into_iter();
     }
 
+    /// Takes what the topics to write ask of records from now on.
+    pub(super) fn agree(&mut self, terms: AllTerms) {
+        self.chain.terms = terms;
+    }
+
     /// Takes a batch through the steps. What is not done stays for the next time.
     pub(super) fn prepare(
         &mut self,
@@ -146,7 +151,8 @@ impl Worker {
                 None => self.source.partition % target.partitions.max(1),
             };
             let partition = TopicPartition { topic: target.id, partition: index };
-            assembly.push(partition, &record).map_err(AssembleError::Write)?;
+            let terms = self.chain.terms.get(&topic);
+            assembly.push(partition, &record, terms).map_err(AssembleError::Write)?;
         }
         assembly.finish().map_err(AssembleError::Write)
     }
@@ -236,29 +242,36 @@ impl SourceRecords {
     }
 }
 
-/// Output records by partition, cut into batches.
+/// Output records by partition, cut into batches that their topics accept.
 #[derive(Default)]
 struct Assembly {
-    open: BTreeMap<TopicPartition, BatchBuilder>,
+    open: BTreeMap<TopicPartition, (BatchBuilder, Terms)>,
     done: Vec<Append>,
 }
 
 impl Assembly {
-    fn push(&mut self, partition: TopicPartition, record: &Record) -> Result<(), BatchError> {
-        let bytes = record_bytes(record);
-        if bytes > PIPELINE_OUTPUT_BATCH_BYTES {
+    fn push(
+        &mut self,
+        partition: TopicPartition,
+        record: &Record,
+        terms: Option<&Terms>,
+    ) -> Result<(), BatchError> {
+        let terms = terms.cloned().unwrap_or_default();
+        let (bytes, most) = (record_bytes(record), batch_bytes(&terms));
+        if bytes > most {
             self.close(partition)?;
             let mut alone = BatchBuilder::new(Compression::Zstd);
             add(&mut alone, record)?;
-            self.done.push(Append { partition, batch: alone.build()? });
+            let batch = alone.build()?.accept(&terms)?;
+            self.done.push(Append { partition, batch });
             return Ok(());
         }
-        let full = |open: &BatchBuilder| open.size_bytes() + bytes > PIPELINE_OUTPUT_BATCH_BYTES;
+        let full = |(open, _): &(BatchBuilder, Terms)| open.size_bytes() + bytes > most;
         if self.open.get(&partition).is_some_and(full) {
             self.close(partition)?;
         }
         if let Entry::Occupied(mut open) = self.open.entry(partition)
-            && add(open.get_mut(), record).is_ok()
+            && add(&mut open.get_mut().0, record).is_ok()
         {
             return Ok(());
         }
@@ -266,20 +279,20 @@ impl Assembly {
         self.close(partition)?;
         let mut builder = BatchBuilder::new(Compression::None);
         add(&mut builder, record)?;
-        self.open.insert(partition, builder);
+        self.open.insert(partition, (builder, terms));
         Ok(())
     }
 
     fn close(&mut self, partition: TopicPartition) -> Result<(), BatchError> {
-        if let Some(builder) = self.open.remove(&partition) {
-            self.done.push(Append { partition, batch: builder.build()? });
+        if let Some((builder, terms)) = self.open.remove(&partition) {
+            self.done.push(Append { partition, batch: builder.build()?.accept(&terms)? });
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<Vec<Append>, BatchError> {
-        while let Some((partition, builder)) = self.open.pop_first() {
-            self.done.push(Append { partition, batch: builder.build()? });
+        while let Some((&partition, _)) = self.open.first_key_value() {
+            self.close(partition)?;
         }
         Ok(self.done)
     }
@@ -293,7 +306,7 @@ fn add(builder: &mut BatchBuilder, record: &Record) -> Result<(), BatchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::BATCH_BYTES;
+    use crate::limits::{BATCH_BYTES, PIPELINE_OUTPUT_BATCH_BYTES};
     use crate::pipeline::dead_letter::Origin;
 
     fn worker(position: Offset) -> Worker {
@@ -371,7 +384,7 @@ mod tests {
         records.insert(500, record(TimestampMs::MIN, Vec::new()));
         let mut assembly = Assembly::default();
         for record in &records {
-            assembly.push(partition, record).unwrap();
+            assembly.push(partition, record, None).unwrap();
         }
         let appends = assembly.finish().unwrap();
         let mut written = Vec::new();

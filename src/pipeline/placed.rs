@@ -1,13 +1,15 @@
 //! Records on their way to output topics: what a batch can hold, and what a commit can.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::limits::{
-    BATCH_BYTES, PIPELINE_COMMIT_BYTES, PIPELINE_OUTPUT_BATCH_BYTES, RECORD_HEADERS,
-    STEP_OUTPUT_BYTES, STEP_OUTPUT_RECORDS,
+    PIPELINE_COMMIT_BYTES, PIPELINE_OUTPUT_BATCH_BYTES, RECORD_HEADERS, STEP_OUTPUT_BYTES,
+    STEP_OUTPUT_RECORDS,
 };
 use crate::plugin::{Failure, FailureReason, LimitHit, LimitKind};
-use crate::record::{BatchBuilder, Compression, Record};
+use crate::record::{BatchBuilder, Compression, Record, Terms};
 use crate::types::TopicName;
 
 /// A record to write, and the index of the source record in its batch that it was made of.
@@ -49,19 +51,29 @@ impl Made {
     }
 }
 
-/// Puts a record in an output, if a batch can hold it.
+/// What the topics that a pipeline writes ask of records.
+pub(super) type AllTerms = BTreeMap<TopicName, Terms>;
+
+/// Puts a record in an output, if its topic accepts it.
 pub(super) fn place(
     source: usize,
     topic: TopicName,
     record: Record,
+    terms: &AllTerms,
     outputs: &mut Vec<Placed>,
 ) -> Result<(), Failure> {
-    if !fits(&record) {
+    let any = Terms::default();
+    let terms = terms.get(&topic).unwrap_or(&any);
+    if let Some(problem) = terms.refusal(record.timestamp, record.key.is_some()) {
+        let message = format!("topic {topic} does not accept the record: {problem}");
+        return Err(Failure { reason: FailureReason::BadMessage, message });
+    }
+    if !fits(&record, terms) {
         let bytes = record_bytes(&record);
         let hit = LimitHit {
             limit: LimitKind::OutputBytes,
             asked: bytes as u64,
-            allowed: BATCH_BYTES as u64,
+            allowed: terms.max_bytes as u64,
         };
         let message = format!(
             "a record of {bytes} bytes and {} headers fits no batch, even compressed",
@@ -75,14 +87,21 @@ pub(super) fn place(
 
 /// Whether a batch can hold the record, if need be alone and compressed: it may have come in a
 /// compressed batch itself.
-fn fits(record: &Record) -> bool {
-    if record_bytes(record) <= PIPELINE_OUTPUT_BATCH_BYTES {
+fn fits(record: &Record, terms: &Terms) -> bool {
+    if record_bytes(record) <= batch_bytes(terms) {
         return record.headers.len() <= RECORD_HEADERS;
     }
     let mut alone = BatchBuilder::new(Compression::Zstd);
     let Record { timestamp, key, value, headers, .. } = record;
     alone.push(*timestamp, key.as_deref(), value.as_deref(), headers).is_ok()
-        && alone.build().is_ok_and(|batch| batch.len() <= BATCH_BYTES)
+        && alone.build().and_then(|batch| batch.accept(terms)).is_ok()
+}
+
+/// Bytes at which a batch for a topic is closed.
+pub(super) fn batch_bytes(terms: &Terms) -> usize {
+    /// The batch's header, and what a codec may add to what it cannot compress.
+    const OVERHEAD: usize = 256;
+    PIPELINE_OUTPUT_BATCH_BYTES.min(terms.max_bytes.saturating_sub(OVERHEAD))
 }
 
 /// At most what the record takes in a batch, not compressed.

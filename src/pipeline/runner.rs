@@ -13,6 +13,7 @@ use super::dead_letter::Origin;
 use super::graph::{PipelinePlan, StepPlan};
 use super::outcome::{Counts, FailedRecord, Halt};
 use super::pass::Pace;
+use super::placed::AllTerms;
 use super::step::{Chain, Step};
 use crate::broker::{
     Broker, CommitError, NewTopic, PendingCommit, ReadError, StorageError, Topic, TopicError,
@@ -22,7 +23,7 @@ use crate::limits::{
     PIPELINE_RESTART_MS, PIPELINE_RESTART_MS_MAX,
 };
 use crate::plugin::{Limits, Plugin, Settings};
-use crate::types::{Offset, OffsetOwner, PartitionIndex, TopicName, TopicPartition};
+use crate::types::{Offset, OffsetOwner, PartitionIndex, TimestampMs, TopicName, TopicPartition};
 
 /// A pipeline's plan and the plugins of its steps, in order.
 pub(super) struct Job {
@@ -211,6 +212,7 @@ impl PartitionTask {
         targets: BTreeMap<TopicName, Target>,
         commits: &mut VecDeque<PendingCommit>,
     ) -> Result<(), RunError> {
+        let names: Vec<TopicName> = targets.keys().cloned().collect();
         let mut worker = self.worker(targets.clone())?;
         while !*self.stop.borrow() {
             if let Some(offset) = worker.wants() {
@@ -230,6 +232,7 @@ impl PartitionTask {
                 }
             }
             let now_ms = self.broker.clock().now_ms();
+            worker.agree(self.terms(&names, now_ms));
             let prepared = {
                 let (clock, stop) = (self.broker.clock(), &self.stop);
                 let elapsed = || clock.monotonic();
@@ -258,6 +261,15 @@ impl PartitionTask {
             }
         }
         Ok(())
+    }
+
+    /// What the topics to write ask of records now: settings change while the pipeline runs.
+    fn terms(&self, names: &[TopicName], now_ms: TimestampMs) -> AllTerms {
+        let terms = |name: &TopicName| {
+            let topic = self.broker.topic(name.as_str())?;
+            Some((name.clone(), topic.terms(now_ms)))
+        };
+        names.iter().filter_map(terms).collect()
     }
 
     /// Waits for records, and meanwhile for the commits: one that is refused must not go unnoticed

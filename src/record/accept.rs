@@ -54,6 +54,23 @@ impl Default for Terms {
     }
 }
 
+impl Terms {
+    /// Why a record of this time and key would be refused, if it would.
+    pub fn refusal(&self, timestamp: TimestampMs, has_key: bool) -> Option<RecordProblem> {
+        if self.keys && !has_key {
+            return Some(RecordProblem::NoKey);
+        }
+        match self.timestamps {
+            Timestamps::Create { earliest, latest }
+                if timestamp != NO_TIMESTAMP && !(earliest..=latest).contains(&timestamp) =>
+            {
+                Some(RecordProblem::Untimely { timestamp, earliest, latest })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl RecordBatch {
     /// Takes the one batch that a producer may send for a partition. As Kafka does, passes over an
     /// end too short to be a batch.
@@ -130,13 +147,8 @@ impl RecordBatch {
 
     /// Checks the records and returns their greatest timestamp.
     fn check_records(&self, payload: &Bytes, terms: &Terms) -> Result<TimestampMs, BatchError> {
-        let (bounds, stamped) = match terms.timestamps {
-            Timestamps::Create { earliest, latest } => (earliest..=latest, false),
-            Timestamps::LogAppend => {
-                let stamped = self.timestamp_type() == TimestampType::LogAppendTime;
-                (TimestampMs::MIN..=TimestampMs::MAX, stamped)
-            }
-        };
+        let stamped = terms.timestamps == Timestamps::LogAppend
+            && self.timestamp_type() == TimestampType::LogAppendTime;
         let mut walk = Walk::new(self.fields().of_producer());
         let mut max_timestamp = TimestampMs::MIN;
         let mut refused = Refused::default();
@@ -145,11 +157,8 @@ impl RecordBatch {
         // offsets, each is its record's index.
         while let Some((record, timestamp)) = walk.next(payload, |_, _| {}).transpose()? {
             max_timestamp = max_timestamp.max(timestamp);
-            if terms.keys && record.key.is_none() {
-                refused.add(index, RecordProblem::NoKey);
-            } else if !bounds.contains(&timestamp) && timestamp != NO_TIMESTAMP {
-                let (earliest, latest) = (*bounds.start(), *bounds.end());
-                refused.add(index, RecordProblem::Untimely { timestamp, earliest, latest });
+            if let Some(problem) = terms.refusal(timestamp, record.key.is_some()) {
+                refused.add(index, problem);
             } else if stamped {
                 refused.add(index, RecordProblem::LogAppendTime);
             }

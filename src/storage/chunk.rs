@@ -68,14 +68,25 @@ impl ChunkBuilder {
 
     /// Appends a batch and returns the offset of its first record.
     pub fn push(&mut self, batch: &RecordBatch) -> Offset {
-        let base_offset = self.next_offset;
         let before = self.bytes.len();
-        batch.write_assigned(&mut self.bytes, base_offset, LEADER_EPOCH);
+        batch.write_assigned(&mut self.bytes, self.next_offset, LEADER_EPOCH);
+        self.pushed(batch, before, batch.max_timestamp())
+    }
+
+    /// Appends a batch with the broker's time in place of its records'.
+    pub fn push_stamped(&mut self, batch: &RecordBatch, log_append_time: TimestampMs) -> Offset {
+        let before = self.bytes.len();
+        batch.write_stamped(&mut self.bytes, self.next_offset, LEADER_EPOCH, log_append_time);
+        self.pushed(batch, before, log_append_time)
+    }
+
+    fn pushed(&mut self, batch: &RecordBatch, before: usize, max_timestamp: TimestampMs) -> Offset {
+        let base_offset = self.next_offset;
         self.next_offset += batch.next_offset() - batch.base_offset();
         self.batches.push(Appended {
             bytes: self.bytes.len() - before,
             end_offset: self.next_offset,
-            max_timestamp: batch.max_timestamp(),
+            max_timestamp,
         });
         base_offset
     }

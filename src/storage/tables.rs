@@ -171,6 +171,8 @@ pub struct ProducedBatch {
     pub last_sequence: i32,
     /// Offset of its first record.
     pub base_offset: Offset,
+    /// Its greatest timestamp.
+    pub timestamp_ms: TimestampMs,
 }
 
 /// Name of a piece of pipeline state: private to one step and one source partition.

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is to say where")]
 
 mod architecture;
+mod bounds;
 mod cli;
 mod client;
 mod components;
 mod crash;
+mod damage;
 mod fetch_sessions;
 mod groups;
 mod kafka_messages;
@@ -18,5 +20,6 @@ mod producers;
 mod protocol;
 mod readme;
 mod recovery;
+mod topic_settings;
 mod turnover;
 mod util;

@@ -1,0 +1,191 @@
+//! What clients may take of a broker, and that one who takes too much, or takes it and does not
+//! move, costs the others nothing.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream::kafka::messages::{
+    ApiKey, ApiVersionsRequest, ErrorCode, FetchRequest, MetadataRequest,
+};
+use millstream::record::{BatchBuilder, Compression};
+
+use crate::client::{Client, batch, fetch_request, produce_request, request_head};
+use crate::util::Broker;
+
+/// Longer than any test may take: what waits so long waits for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn start(args: &[&str]) -> (tempfile::TempDir, Broker) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in(&folder.path().join("data"), args);
+    (folder, broker)
+}
+
+fn counter(broker: &Broker, name: &str) -> u64 {
+    let mut answer = ureq::get(format!("{}/v1/broker", broker.http())).call().unwrap();
+    let answer: serde_json::Value = answer.body_mut().read_json().unwrap();
+    answer["counters"][name].as_u64().unwrap()
+}
+
+/// Waits until the broker closes the connection.
+fn wait_for_end(mut stream: &TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    match stream.read(&mut [0; 16]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether a client that comes now is served.
+fn is_served(broker: &Broker) -> bool {
+    let Ok(mut client) = Client::connect(broker.kafka()) else { return false };
+    client.call(&MetadataRequest::default(), 12).is_ok()
+}
+
+fn eventually(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "this never becomes true");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_address_may_have_so_many_connections() {
+    let (_folder, broker) = start(&["--max-connections-per-ip", "2"]);
+    let connect = || {
+        let mut client = Client::connect(broker.kafka()).unwrap();
+        client.call(&MetadataRequest::default(), 12).unwrap();
+        client
+    };
+    let (first, mut second) = (connect(), connect());
+    wait_for_end(&TcpStream::connect(broker.kafka()).unwrap());
+    assert_eq!(counter(&broker, "refused-connections"), 1);
+    second.call(&MetadataRequest::default(), 12).unwrap();
+    drop(first);
+    eventually(|| is_served(&broker));
+}
+
+#[test]
+fn more_connections_than_allowed_wait_their_turn() {
+    let (_folder, broker) = start(&["--max-connections", "1"]);
+    let mut first = Client::connect(broker.kafka()).unwrap();
+    first.call(&MetadataRequest::default(), 12).unwrap();
+    let mut second = Client::connect(broker.kafka()).unwrap();
+    second.send(&MetadataRequest::default(), 12).unwrap();
+    first.call(&MetadataRequest::default(), 12).unwrap();
+    second.stream.set_nonblocking(true).unwrap();
+    let unanswered = second.stream.peek(&mut [0]).unwrap_err();
+    assert_eq!(unanswered.kind(), std::io::ErrorKind::WouldBlock);
+    second.stream.set_nonblocking(false).unwrap();
+    drop(first);
+    second.receive::<MetadataRequest>(12).unwrap();
+}
+
+#[test]
+fn a_connection_without_requests_is_closed_and_one_that_waits_is_not() {
+    let (_folder, broker) = start(&["--connections-max-idle-ms", "300"]);
+    let mut reader = Client::connect(broker.kafka()).unwrap();
+    reader.auto_create("t").unwrap();
+    let silent = TcpStream::connect(broker.kafka()).unwrap();
+    // Three times as long as it may be idle, but it is not: the broker works for it.
+    reader.send(&fetch_request("t", 0, 0, 900), 12).unwrap();
+    wait_for_end(&silent);
+    reader.receive::<FetchRequest>(12).unwrap();
+    wait_for_end(&reader.stream);
+    assert_eq!(counter(&broker, "idle-connections"), 2);
+}
+
+#[test]
+fn a_frame_that_never_ends_holds_up_no_other() {
+    // A quarter of this is for the first parts of frames: one stuck client has it all.
+    let (_folder, broker) = start(&["--request-memory", "64KiB"]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.auto_create("t").unwrap();
+    let mut stuck = TcpStream::connect(broker.kafka()).unwrap();
+    stuck.write_all(&(50_i32 << 20).to_be_bytes()).unwrap();
+    stuck.write_all(&request_head(ApiKey::Produce, 9)).unwrap();
+    stuck.flush().unwrap();
+    // Small requests need none of it.
+    for number in 0..20 {
+        let answer = client.produce("t", 0, &batch(&[format!("{number}")], None)).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::None);
+    }
+    // A large one does, and has it once the client that is stuck has left.
+    let large = batch(&["x".repeat(30_000)], None);
+    client.send(&produce_request("t", 0, large.as_bytes()), 9).unwrap();
+    drop(stuck);
+    let answer = client.receive::<millstream::kafka::messages::ProduceRequest>(9).unwrap();
+    assert_eq!(answer.responses[0].partition_responses[0].base_offset, 20);
+}
+
+#[test]
+fn requests_one_behind_the_other_need_no_more_than_there_is() {
+    let (_folder, broker) = start(&["--request-memory", "64KiB"]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.auto_create("t").unwrap();
+    // Each takes all the memory there is; a frame larger than all of it is served as well.
+    for _ in 0..5 {
+        let large = batch(&["x".repeat(900_000)], None);
+        client.send(&produce_request("t", 0, large.as_bytes()), 9).unwrap();
+    }
+    client.send(&ApiVersionsRequest::default(), 0).unwrap();
+    for offset in 0..5 {
+        let answer = client.receive::<millstream::kafka::messages::ProduceRequest>(9).unwrap();
+        assert_eq!(answer.responses[0].partition_responses[0].base_offset, offset);
+    }
+    client.receive::<ApiVersionsRequest>(0).unwrap();
+}
+
+/// Resident memory of a process, bytes.
+fn resident_bytes(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[test]
+fn consumers_that_take_nothing_hold_no_more_than_the_budget() {
+    const MIB: usize = 1 << 20;
+    // Nothing stays in the tail: each read is from disk and has memory of its own.
+    let (_folder, broker) = start(&["--response-memory", "16MiB", "--tail-size", "64KiB"]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.auto_create("t").unwrap();
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..24 {
+        let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(MIB - 1_000).collect();
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(1, None, Some(&noise), &[]).unwrap();
+        let answer = client.produce("t", 0, &builder.build().unwrap()).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::None);
+    }
+    let before = resident_bytes(broker.pid());
+    let all = |offset| {
+        let mut request = fetch_request("t", 0, offset, 500);
+        request.topics[0].partitions[0].partition_max_bytes = 50 << 20;
+        request
+    };
+    // Together they would take 1.2 GB.
+    let stuck: Vec<Client> = (0..50)
+        .map(|_| {
+            let mut client = Client::connect(broker.kafka()).unwrap();
+            client.send(&all(0), 12).unwrap();
+            client
+        })
+        .collect();
+    // Those who take what they ask for are served all the while.
+    let mut offset = 0;
+    while offset < 24 {
+        let response = client.call(&all(offset), 12).unwrap();
+        let partition = &response.responses[0].partitions[0];
+        assert_eq!(partition.error_code, ErrorCode::None);
+        let bytes: Bytes = partition.records.clone().unwrap().into_bytes();
+        offset += i64::try_from(bytes.len() / (MIB - 2_000)).unwrap();
+    }
+    let held = resident_bytes(broker.pid()).saturating_sub(before);
+    assert!(held < 80 * MIB, "{held} bytes more than before");
+    drop(stuck);
+}
