@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::committer::{Committer, Request};
-use super::compaction::{Need, Pass, Work, need};
+use super::compaction::{Need, Pass, PassError, Work, need};
 use super::retention::{AgeClock, Mark, log_start};
 use super::topics::Topic;
 use crate::limits::{
@@ -234,7 +234,8 @@ impl Cleaner {
                 Ok(batches) => pieces.push(Piece::moved(partition, run, &batches)),
                 Err(error) => {
                     // It stays, and the segment with it.
-                    tracing::error!(segment, %error, "cannot move what cannot be read");
+                    let error = self.shared.unreadable(error);
+                    tracing::warn!(segment, %error, "what cannot be read is not moved");
                     self.unreadable.0.insert(segment);
                 }
             }
@@ -319,16 +320,22 @@ impl Cleaner {
                 self.pass = None;
                 let effects = Effects { compacted: vec![(partition, upto)], ..Effects::default() };
                 let group = Group { effects, ..Group::default() };
-                let is_there = self.shared.partition(partition).is_some();
-                let done = is_there
-                    .then(|| hand.run(|committer| committer.admin(|store| store.commit(group))));
-                if let Some(Some(Ok(()))) = done {
+                let done = hand.run(move |committer| {
+                    // A topic that is gone meanwhile is to leave no trace.
+                    let is_there = committer.shared.partition(partition).is_some();
+                    is_there && committer.admin(|store| store.commit(group)).is_ok()
+                });
+                if done == Some(true) {
                     self.compacted.insert(partition, upto);
                 }
                 Some(0)
             }
             Err(error) => {
-                tracing::error!(?partition, %error, "not compacted until the next start");
+                let error = match error {
+                    PassError::Storage(error) => self.shared.unreadable(error).to_string(),
+                    PassError::Batch(error) => error.to_string(),
+                };
+                tracing::warn!(?partition, %error, "not compacted until the next start");
                 self.pass = None;
                 self.unreadable.1.insert(partition);
                 Some(0)

@@ -43,6 +43,7 @@ pub(super) async fn broker(State(api): State<Api>) -> Json<BrokerView> {
         topic: place.topic.to_string(),
         partition: place.partition,
         offset: place.offset,
+        end_offset: place.end_offset,
         reason: place.reason,
     });
     let unreadable = unreadable.collect();

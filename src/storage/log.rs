@@ -303,9 +303,13 @@ impl Log {
                 _ if self.is_elsewhere(partition, from, &run) => {}
                 Ok(_) if run.sparse => from = run.end_offset,
                 Ok(_) => {
-                    let (segment, offset) = (run.segment, from);
-                    let reason = "nothing is there".to_owned();
-                    return Err(StorageError::Corrupt { segment, partition, offset, reason });
+                    return Err(StorageError::Corrupt {
+                        segment: run.segment,
+                        partition,
+                        offset: from,
+                        end_offset: run.end_offset,
+                        reason: "nothing is there".to_owned(),
+                    });
                 }
                 Err(error) => return Err(error),
             }

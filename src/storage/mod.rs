@@ -129,7 +129,10 @@ pub enum StorageError {
         error: postcard::Error,
     },
     /// A batch whose bytes are not those that were written.
-    #[error("segment {segment}: {partition:?} is unreadable at offset {offset}: {reason}")]
+    #[error(
+        "segment {segment}: {partition:?} is unreadable from offset {offset} to before \
+         {end_offset}: {reason}"
+    )]
     Corrupt {
         /// The segment.
         segment: u64,
@@ -137,6 +140,8 @@ pub enum StorageError {
         partition: TopicPartition,
         /// Offset of the first record that cannot be read.
         offset: Offset,
+        /// Offset from which on it may be readable again.
+        end_offset: Offset,
         /// What is wrong.
         reason: String,
     },

@@ -197,5 +197,11 @@ fn corrupt(
     offset: Offset,
     reason: impl ToString,
 ) -> StorageError {
-    StorageError::Corrupt { segment: run.segment, partition, offset, reason: reason.to_string() }
+    StorageError::Corrupt {
+        segment: run.segment,
+        partition,
+        offset,
+        end_offset: run.end_offset,
+        reason: reason.to_string(),
+    }
 }

@@ -286,9 +286,26 @@ fn for_each_chunk(
         .map_err(at(&name))?;
     for chunk in chunks {
         let (key, value) = chunk.map_err(at(&name))?;
+        let first_offset = key.value().2;
         // Copied out: a page must not be pinned by what becomes of its bytes.
-        if !take(key.value().2, Bytes::copy_from_slice(value.value()))? {
-            break;
+        match take(first_offset, Bytes::copy_from_slice(value.value())) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(StorageError::Corrupt { segment, partition: place, offset, reason, .. }) => {
+                let after = (&topic, partition, first_offset + 1);
+                let next = table.range(after..(&topic, partition, range.until));
+                let next = next.map_err(at(&name))?.next().transpose().map_err(at(&name))?;
+                let end_offset = next.map_or(range.until, |(key, _)| key.value().2);
+                let partition = place;
+                return Err(StorageError::Corrupt {
+                    segment,
+                    partition,
+                    offset,
+                    end_offset,
+                    reason,
+                });
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -304,7 +321,10 @@ fn checked(
 ) -> impl Iterator<Item = Result<RecordBatch, StorageError>> {
     let mut offset = first_offset;
     split_batches(chunk).map(move |batch| {
-        let corrupt = |reason| StorageError::Corrupt { segment, partition, offset, reason };
+        // Up to where is known to who goes over the chunks.
+        let end_offset = Offset::MAX;
+        let corrupt =
+            |reason| StorageError::Corrupt { segment, partition, offset, end_offset, reason };
         let batch = batch.map_err(|error| corrupt(error.to_string()))?;
         let found = batch.base_offset();
         if found < offset || found > offset && !sparse {

@@ -187,7 +187,7 @@ fn a_flipped_bit_is_reported_and_not_served() {
     let reader = store.reader();
     assert_eq!(reader.read(partition, 0, 2, 1).unwrap().len(), 1);
     let error = reader.read(partition, 2, 3, 1).unwrap_err();
-    assert!(matches!(error, StorageError::Corrupt { offset: 2, .. }), "{error}");
+    assert!(matches!(error, StorageError::Corrupt { offset: 2, end_offset: 3, .. }), "{error}");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_batch_at_a_wrong_offset_is_reported_and_not_served() {
     let good = store.reader().read(partition, 0, 3, 1 << 20).unwrap();
     assert_eq!(split_batches(good[0].clone()).count(), 1, "what is good before it");
     let error = store.reader().read(partition, 1, 3, 1 << 20).unwrap_err();
-    assert!(matches!(error, StorageError::Corrupt { offset: 1, .. }), "{error}");
+    assert!(matches!(error, StorageError::Corrupt { offset: 1, end_offset: 3, .. }), "{error}");
 }
 
 /// The length field of the batches that [`group`] makes.
