@@ -13,6 +13,8 @@ mod journal;
 mod log;
 mod memory;
 mod meta;
+#[cfg(test)]
+mod outage_tests;
 mod redo;
 mod replace;
 mod runs;
@@ -145,6 +147,18 @@ pub enum StorageError {
         /// What is wrong.
         reason: String,
     },
+    /// What is on disk after a failed write is not what was there before it.
+    #[error(
+        "{file}: the journal ends at {found:?} after a failed write, at {expected:?} before it"
+    )]
+    Diverged {
+        /// The file.
+        file: String,
+        /// Last sequence number found.
+        found: Option<u64>,
+        /// Last sequence number that was made durable.
+        expected: Option<u64>,
+    },
     /// An earlier write failed; only opening the store again helps.
     #[error("an earlier write failed, nothing is written until the store is opened again")]
     Failed,
@@ -184,6 +198,7 @@ pub struct Group {
 /// The writer's side of a store. There is one.
 #[derive(Debug)]
 pub struct Store {
+    files: Arc<dyn Files>,
     reader: StoreReader,
     clock: Arc<dyn Clock>,
     flushed: Duration,
@@ -208,7 +223,7 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovered), StorageError> {
         let meta = Meta::open(&*files, &options.new_cluster_id)?;
-        let log = Log::open(files, options.segment_bytes, &meta)?;
+        let log = Log::open(Arc::clone(&files), options.segment_bytes, &meta)?;
         meta.flush()?;
         let recovered = meta.load()?;
         log.retain(|partition| recovered.partitions.contains_key(&partition));
@@ -217,7 +232,33 @@ impl Store {
         }
         let reader = StoreReader { meta: Arc::new(meta), log: Arc::new(log) };
         let flushed = clock.monotonic();
-        Ok((Self { reader, clock, flushed, failed: false }, recovered))
+        Ok((Self { files, reader, clock, flushed, failed: false }, recovered))
+    }
+
+    /// After a failed write: opens what can be read without writing, so that readers are served.
+    /// Nothing is written until [`Store::resume`] has succeeded.
+    pub fn reopen(&mut self) -> Result<(), StorageError> {
+        self.failed = true;
+        let StoreReader { meta, log } = &self.reader;
+        meta.reopen(&*self.files, false)?;
+        log.reopen(meta)
+    }
+
+    /// After a failed write: takes the store back to what was durable before it, and lets writes
+    /// in again. What was reported as failed has not been done, a change of a topic excepted:
+    /// [`Store::topics`] says what became of that.
+    ///
+    /// [`StorageError::Diverged`] is for good; any other error may go away.
+    pub fn resume(&mut self) -> Result<(), StorageError> {
+        self.reopen()?;
+        self.reader.meta.reopen(&*self.files, true)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// The topics as they are on disk.
+    pub fn topics(&self) -> Result<Vec<TopicRow>, StorageError> {
+        self.reader.meta.topics()
     }
 
     /// A handle for readers.

@@ -237,11 +237,11 @@ fn segments_without_meta_are_not_taken_for_an_empty_folder() {
 
 /// What the crash test has done and been told so far.
 #[derive(Default)]
-struct Acknowledged {
-    topics: Vec<TopicRow>,
-    ends: BTreeMap<TopicPartition, Offset>,
+pub(super) struct Acknowledged {
+    pub(super) topics: Vec<TopicRow>,
+    pub(super) ends: BTreeMap<TopicPartition, Offset>,
     /// The group that was under way.
-    attempted: Option<(TopicPartition, Offset)>,
+    pub(super) attempted: Option<(TopicPartition, Offset)>,
 }
 
 /// Creates topics and appends to them until the power goes.
@@ -280,7 +280,7 @@ fn work(files: &MemoryFiles, random: &mut fastrand::Rng) -> (Acknowledged, bool)
 }
 
 /// Everything acknowledged is there, what was under way is there whole or not at all.
-fn check(files: &MemoryFiles, done: &Acknowledged, context: &str) {
+pub(super) fn check(files: &MemoryFiles, done: &Acknowledged, context: &str) {
     let opened = Store::open(Arc::new(files.clone()), &options(64 << 10), clock());
     let (store, recovered) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
     for topic in &done.topics {
