@@ -101,6 +101,8 @@ pub const META_FLUSH_MS: u64 = 1_000;
 /// Most bytes of effects that may wait for `meta.redb`.
 pub const META_PENDING_BYTES: usize = 16 * MIB;
 
+/// Lookups by time at one time. Each may hold a decompressed batch.
+pub const LOOKUPS: usize = 16;
 /// Unreadable places on disk that are told one by one.
 pub const UNREADABLE_PLACES: usize = 1_000;
 
@@ -133,6 +135,9 @@ pub const FETCH_SESSION_PARTITIONS: usize = 500_000;
 /// How long a fetch session is left alone before it gives way to a new one, milliseconds; Kafka's
 /// two minutes.
 pub const FETCH_SESSION_IDLE_MS: u64 = 120_000;
+/// Partitions that all fetches without a session wait for at one time; a fetch beyond waits for
+/// its time alone.
+pub const FETCH_WATCHED_PARTITIONS: usize = 1_000_000;
 /// Longest that a fetch waits, milliseconds.
 pub const FETCH_WAIT_MS: u64 = 300_000;
 

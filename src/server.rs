@@ -14,9 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::broker::{Broker, DiskFiles, Expiry, StorageError, StoreOptions};
+use crate::broker::{
+    Broker, BrokerConfig, DefaultRetention, DiskFiles, Expiry, StorageError, StoreOptions,
+};
 use crate::clock::SystemClock;
-use crate::config::{Clients, Config, Keeping, Listen};
+use crate::config::{Clients, Config, Described, Keeping, Listen};
 use crate::limits::STOP_MS;
 use crate::pipeline::{DeployError, Supervisor};
 use crate::plugin::{Engine, PluginError};
@@ -151,6 +153,7 @@ impl Server {
                 advertise: config.advertise.clone(),
                 auto_create_topics: config.auto_create_topics,
                 bounds: bounds(&config.clients),
+                settings: config.described.iter().map(setting).collect(),
             },
         );
         for bound in kafka {
@@ -216,10 +219,25 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
         .map_err(|source| ServerError::Folder { path: path(), source })?;
     let options =
         StoreOptions { segment_bytes: config.keeping.segment_bytes, ..StoreOptions::default() };
-    let broker = Broker::open(Arc::new(files), &options, Arc::new(SystemClock::new()))
-        .map_err(|source| ServerError::Store { path: path(), source })?;
+    let settings = BrokerConfig {
+        default_partitions: config.default_partitions,
+        retention: DefaultRetention {
+            ms: config.keeping.retention_ms,
+            bytes: config.keeping.retention_bytes,
+        },
+        tail_bytes: config.keeping.tail_bytes,
+        response_bytes: config.clients.response_bytes,
+    };
+    let broker =
+        Broker::open_with(Arc::new(files), &options, settings, Arc::new(SystemClock::new()))
+            .map_err(|source| ServerError::Store { path: path(), source })?;
     broker.groups().set_initial_rebalance_delay(config.group_initial_rebalance_delay_ms);
     Ok(broker)
+}
+
+fn setting(described: &Described) -> kafka::BrokerSetting {
+    let Described { name, value, is_set } = described.clone();
+    kafka::BrokerSetting { name, value, is_set }
 }
 
 fn bounds(clients: &Clients) -> kafka::Bounds {

@@ -18,7 +18,7 @@ use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChan
 use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
 use super::topics::{NewTopic, Topic, TopicError};
-use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
+use crate::limits::{GROUP_BYTES, PRODUCERS};
 use crate::record::TimestampType;
 use crate::storage::{
     ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
@@ -98,7 +98,8 @@ impl Committer {
         for (ProducerKey { partition, producer_id }, state) in producers {
             by_partition.entry(partition).or_default().insert(producer_id, state);
         }
-        Self { store, shared, tails: TailBudget::new(), producers: by_partition }
+        let tail_bytes = shared.config.tail_bytes;
+        Self { store, shared, tails: TailBudget::new(tail_bytes), producers: by_partition }
     }
 
     /// Serves the queue until it is told to stop, its senders are gone, or the storage fails.
@@ -407,12 +408,13 @@ impl Committer {
         let row = TopicRow {
             name: new.name,
             id: TopicId::random(),
-            partitions: new.partitions.unwrap_or(DEFAULT_PARTITIONS),
+            partitions: new.partitions.unwrap_or(self.shared.config.default_partitions),
             config: new.config,
             created_ms: self.shared.clock.now_ms(),
         };
         self.admin(|store| store.create_topic(&row)).map_err(TopicError::Storage)?;
-        let topic = Arc::new(Topic::new(row, |_| (0, 0)));
+        let topic = Topic::new(row, |_| (0, 0)).keeping(self.shared.config.retention);
+        let topic = Arc::new(topic);
         self.shared.topics_mut().insert(Arc::clone(&topic));
         Ok(topic)
     }

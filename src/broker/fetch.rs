@@ -256,6 +256,7 @@ impl Broker {
         partition: TopicPartition,
         timestamp: TimestampMs,
     ) -> Result<Option<(Offset, TimestampMs)>, ReadError> {
+        let _turn = self.shared.lookups.acquire().await;
         self.blocking(move |shared| shared.offset_for_timestamp(partition, timestamp)).await
     }
 
@@ -264,6 +265,7 @@ impl Broker {
         &self,
         partition: TopicPartition,
     ) -> Result<Option<(Offset, TimestampMs)>, ReadError> {
+        let _turn = self.shared.lookups.acquire().await;
         self.blocking(move |shared| match shared.store.max_timestamp(partition)? {
             Some(timestamp) => shared.offset_for_timestamp(partition, timestamp),
             None => Ok(None),
@@ -279,6 +281,11 @@ impl Broker {
         let _ = progress.wait_for(done).await;
     }
 
+    /// Whether somebody waits for the memory that records hold on their way to slow clients.
+    pub fn reads_wait(&self) -> bool {
+        self.shared.read_memory.is_short()
+    }
+
     /// Reads many partitions; waits until there is enough, something is wrong, or time is up.
     /// One result a partition, in order.
     pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<PartitionRead, ReadError>> {
@@ -286,17 +293,35 @@ impl Broker {
         let deadline = tokio::time::Instant::now() + max_wait;
         let min_bytes = request.min_bytes.min(request.max_bytes).min(FETCH_BYTES);
         let mut watched: Vec<watch::Receiver<Progress>> = Vec::new();
+        let mut _watching = None;
         loop {
-            let reads = self.fetch_now(&request).await;
+            let memory = &self.shared.read_memory;
+            let mut grant = memory.grant(request.max_bytes.min(FETCH_BYTES)).await;
+            let (budget, enough) = (grant.bytes(), grant.enough(min_bytes));
+            let mut reads = self.fetch_now(&request, budget).await;
             let bytes: usize = reads.iter().flatten().map(PartitionRead::bytes).sum();
+            if bytes > budget {
+                // One large batch. What is held is given back before more is waited for.
+                drop((reads, grant));
+                grant = memory.exactly(bytes).await;
+                reads = self.fetch_now(&request, budget).await;
+            }
             let failed = reads.iter().any(Result::is_err);
-            let done = bytes >= min_bytes || failed || reads.is_empty();
+            let done = bytes >= enough || failed || reads.is_empty();
             if done || tokio::time::Instant::now() >= deadline {
+                grant.hold(reads.iter_mut().flatten());
                 return reads;
             }
             // Not kept while waiting: it is read again, and by then from memory.
-            drop(reads);
+            drop((reads, grant));
             if watched.is_empty() {
+                let count = u32::try_from(request.partitions.len()).unwrap_or(u32::MAX);
+                let Ok(permit) = self.shared.watching.try_acquire_many(count) else {
+                    // Too many are watched: only time ends this wait.
+                    tokio::time::sleep_until(deadline).await;
+                    continue;
+                };
+                _watching = Some(permit);
                 // Watched before they are read again, so that nothing comes in between unseen.
                 watched =
                     request.partitions.iter().filter_map(|p| self.watch(p.partition)).collect();
@@ -308,8 +333,11 @@ impl Broker {
         }
     }
 
-    async fn fetch_now(&self, request: &FetchRequest) -> Vec<Result<PartitionRead, ReadError>> {
-        let mut budget = request.max_bytes.min(FETCH_BYTES);
+    async fn fetch_now(
+        &self,
+        request: &FetchRequest,
+        mut budget: usize,
+    ) -> Vec<Result<PartitionRead, ReadError>> {
         let mut empty = true;
         let mut reads = Vec::with_capacity(request.partitions.len());
         for part in &request.partitions {

@@ -10,6 +10,7 @@ mod cleaner;
 mod commit;
 mod committer;
 mod compaction;
+mod config;
 mod coordinator;
 mod counters;
 mod expiry;
@@ -44,6 +45,7 @@ pub use self::commit::{
 };
 pub use self::committer::Committer;
 use self::committer::{QueuePermit, QueuedCommit, Request};
+pub use self::config::{BrokerConfig, DefaultRetention};
 pub use self::coordinator::{Coordinator, Pending};
 pub use self::counters::{Counter, Counters, UnreadablePlace};
 pub use self::expiry::Expiry;
@@ -56,13 +58,14 @@ pub use self::groups::DeleteGroupError;
 pub use self::log_start::DeleteRecordsError;
 use self::offsets::Offsets;
 pub use self::producers::ActiveProducer;
+use self::read_memory::ReadMemory;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 pub use self::standing::{Round, SlotId, StandingFetch};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
 pub use self::topics::{NewTopic, Partition, Topic, TopicError};
 use crate::clock::Clock;
-use crate::limits::{COMMIT_QUEUE, COMMIT_QUEUE_BYTES};
+use crate::limits::{COMMIT_QUEUE, COMMIT_QUEUE_BYTES, FETCH_WATCHED_PARTITIONS, LOOKUPS};
 pub use crate::storage::{
     CommittedOffset, DiskFiles, Files, LEADER_EPOCH, Place, Recovered, StateKey, StorageError,
     StoreOptions,
@@ -102,6 +105,10 @@ struct Shared {
     offsets: RwLock<Offsets>,
     groups: Coordinator,
     counters: Counters,
+    config: BrokerConfig,
+    read_memory: ReadMemory,
+    lookups: Semaphore,
+    watching: Semaphore,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -112,7 +119,17 @@ impl Broker {
         options: &StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StorageError> {
-        let (broker, committer, cleaner, queue) = Self::assemble(files, options, clock)?;
+        Self::open_with(files, options, BrokerConfig::default(), clock)
+    }
+
+    /// [`Broker::open`] with other settings than the defaults.
+    pub fn open_with(
+        files: Arc<dyn Files>,
+        options: &StoreOptions,
+        config: BrokerConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StorageError> {
+        let (broker, committer, cleaner, queue) = Self::assemble(files, options, config, clock)?;
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
             thread.map_err(|error| StorageError::File { file: ".".into(), source: error.into() })
@@ -133,7 +150,8 @@ impl Broker {
         options: &StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Committer), StorageError> {
-        let (broker, committer, ..) = Self::assemble(files, options, clock)?;
+        let config = BrokerConfig::default();
+        let (broker, committer, ..) = Self::assemble(files, options, config, clock)?;
         Ok((broker, committer))
     }
 
@@ -143,13 +161,15 @@ impl Broker {
         options: &StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Committer, Cleaner), StorageError> {
-        let (broker, committer, cleaner, _) = Self::assemble(files, options, clock)?;
+        let config = BrokerConfig::default();
+        let (broker, committer, cleaner, _) = Self::assemble(files, options, config, clock)?;
         Ok((broker, committer, cleaner))
     }
 
     fn assemble(
         files: Arc<dyn Files>,
         options: &StoreOptions,
+        config: BrokerConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Committer, Cleaner, Receiver<Request>), StorageError> {
         let (store, recovered) = Store::open(files, options, Arc::clone(&clock))?;
@@ -162,7 +182,7 @@ impl Broker {
                 let partition = TopicPartition { topic: id, partition };
                 partitions.get(&partition).copied().unwrap_or_default()
             };
-            topics.insert(Arc::new(Topic::new(row, ends)));
+            topics.insert(Arc::new(Topic::new(row, ends).keeping(config.retention)));
         }
         let groups = Coordinator::new(Arc::clone(&clock));
         let shared = Arc::new(Shared {
@@ -173,6 +193,10 @@ impl Broker {
             offsets: RwLock::default(),
             groups,
             counters: Counters::default(),
+            read_memory: ReadMemory::new(config.response_bytes),
+            lookups: Semaphore::new(LOOKUPS),
+            watching: Semaphore::new(FETCH_WATCHED_PARTITIONS),
+            config,
             failure: watch::Sender::new(None),
         });
         shared.publish_offsets(offsets.into_iter().map(|(key, value)| (key, Some(value))));
@@ -342,6 +366,11 @@ impl Broker {
     /// A piece of pipeline state.
     pub fn state(&self, key: &StateKey) -> Result<Option<Bytes>, StorageError> {
         self.shared.store.state(key)
+    }
+
+    /// What it was set to.
+    pub fn config(&self) -> &BrokerConfig {
+        &self.shared.config
     }
 
     /// What has been counted since the start.

@@ -155,16 +155,26 @@ impl StandingFetch {
             for id in self.moved.take() {
                 self.activate(id);
             }
-            let reads = self.read(round.max_bytes.min(FETCH_BYTES)).await;
+            let memory = &self.broker.shared.read_memory;
+            let mut grant = memory.grant(round.max_bytes.min(FETCH_BYTES)).await;
+            let (budget, enough) = (grant.bytes(), grant.enough(min_bytes));
+            let mut reads = self.read(budget).await;
             let bytes: usize =
                 reads.iter().filter_map(|(_, read)| read.as_ref().ok()).map(|r| r.bytes()).sum();
+            if bytes > budget {
+                // One large batch. What is held is given back before more is waited for.
+                drop((reads, grant));
+                grant = memory.exactly(bytes).await;
+                reads = self.read(budget).await;
+            }
             let failed = reads.iter().any(|(_, read)| read.is_err());
-            let done = bytes >= min_bytes || failed || self.is_empty();
+            let done = bytes >= enough || failed || self.is_empty();
             if done || tokio::time::Instant::now() >= deadline {
+                grant.hold(reads.iter_mut().filter_map(|(_, read)| read.as_mut().ok()));
                 return self.report(reads);
             }
             // Not kept while waiting: it is read again, and by then from memory.
-            drop(reads);
+            drop((reads, grant));
             // Time being up is seen at the loop's head.
             let _ = tokio::time::timeout_at(deadline, self.moved.notify.notified()).await;
         }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::topics::{Partition, Topic};
-use crate::limits::TAIL_BYTES;
 use crate::record::batches_from;
 use crate::storage::Chunk;
 use crate::types::Offset;
@@ -61,8 +60,8 @@ pub(super) struct TailBudget {
 }
 
 impl TailBudget {
-    pub(super) fn new() -> Self {
-        Self { max_bytes: TAIL_BYTES, bytes: 0, order: VecDeque::new() }
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, bytes: 0, order: VecDeque::new() }
     }
 
     /// Drops what lies before a partition's log start. Its places in the order stay: who comes to
@@ -95,6 +94,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::limits::TAIL_BYTES;
     use crate::record::{BatchBuilder, Compression};
     use crate::storage::{ChunkBuilder, TopicRow};
     use crate::types::{TopicId, TopicName, TopicPartition};
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn the_tail_gives_whole_batches_from_an_offset() {
         let topic = topic();
-        let mut budget = TailBudget::new();
+        let mut budget = TailBudget::new(TAIL_BYTES);
         budget.push(&topic, chunk(&topic, 0, 2));
         budget.push(&topic, chunk(&topic, 2, 3));
         let tail = &topic.partition(0).unwrap().tail;
@@ -145,7 +145,7 @@ mod tests {
         let first = chunk(&topic, 0, 1);
         let mut budget = TailBudget {
             max_bytes: (first.bytes.len() + CHUNK_OVERHEAD_BYTES) * 2,
-            ..TailBudget::new()
+            ..TailBudget::new(0)
         };
         for offset in 0..3 {
             budget.push(&topic, chunk(&topic, offset, 1));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::config::DefaultRetention;
 use super::settings::{check_setting, default_of};
 use crate::record::{Codec, Compression, TimestampType};
 
@@ -80,6 +81,22 @@ impl TopicConfig {
             min_insync_replicas: values.number("min.insync.replicas"),
             segment_bytes: values.number("segment.bytes"),
             segment_ms: values.number("segment.ms"),
+        }
+    }
+}
+
+impl TopicConfig {
+    /// Puts in the broker's retention where the settings say nothing of it.
+    pub(super) fn keep(
+        &mut self,
+        settings: &BTreeMap<String, String>,
+        retention: DefaultRetention,
+    ) {
+        if !settings.contains_key("retention.ms") {
+            self.retention_ms = retention.ms;
+        }
+        if !settings.contains_key("retention.bytes") {
+            self.retention_bytes = retention.bytes;
         }
     }
 }

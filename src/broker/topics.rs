@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::alteration::Alteration;
+use super::config::DefaultRetention;
 use super::settings::{SettingError, check_settings};
 use super::standing::{Moved, SlotId};
 use super::tail::Tail;
@@ -20,6 +21,7 @@ use crate::types::{Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
 pub struct Topic {
     row: TopicRow,
     config: TopicConfig,
+    retention: DefaultRetention,
     partitions: Box<[Arc<Partition>]>,
 }
 
@@ -45,7 +47,15 @@ impl Topic {
     pub(super) fn new(row: TopicRow, ends: impl Fn(PartitionIndex) -> (Offset, Offset)) -> Self {
         let partition = |index| Arc::new(Partition::new(ends(index)));
         let partitions = (0..row.partitions).map(partition).collect();
-        Self { config: TopicConfig::new(&row.config), row, partitions }
+        let retention = DefaultRetention::default();
+        Self { config: TopicConfig::new(&row.config), row, retention, partitions }
+    }
+
+    /// The topic with what it keeps unless it says so itself.
+    pub(super) fn keeping(mut self, retention: DefaultRetention) -> Self {
+        self.retention = retention;
+        self.config.keep(&self.row.config, retention);
+        self
     }
 
     /// The same topic after a change: with its partitions, and empty ones behind them if there
@@ -53,7 +63,9 @@ impl Topic {
     pub(super) fn changed(&self, row: TopicRow) -> Self {
         let more = (self.partitions()..row.partitions).map(|_| Arc::new(Partition::new((0, 0))));
         let partitions = self.partitions.iter().cloned().chain(more).collect();
-        Self { config: TopicConfig::new(&row.config), row, partitions }
+        let retention = self.retention;
+        let config = TopicConfig::new(&row.config);
+        Self { config, row, retention, partitions }.keeping(retention)
     }
 
     /// Its name.

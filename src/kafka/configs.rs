@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
-use super::service::{Context, NODE_ID};
+use super::service::{BrokerSetting, Context, NODE_ID};
 use super::wire::Str;
 use crate::broker::{Setting, SettingKind, TOPIC_SETTINGS};
-use crate::limits::{DEFAULT_PARTITIONS, FRAME_BYTES, OFFSET_METADATA_BYTES};
+use crate::limits::{FRAME_BYTES, OFFSET_METADATA_BYTES};
 
 message! {
     /// Asks for configurations.
@@ -175,22 +175,37 @@ fn describe_topic(context: &Context, name: &str, synonyms: bool) -> Described {
         return Err((ErrorCode::UnknownTopicOrPartition, "this topic does not exist"));
     };
     let describe = |(setting, (name, value, is_set)): (&Setting, (&'static str, String, bool))| {
-        let value = Str::from(value);
+        let of_broker = set_by_broker(context, name).filter(|_| !is_set);
+        let (synonym, value, config_source) = match of_broker {
+            Some(setting) => (setting.name, Str::from(setting.value.clone()), 4),
+            None => (name, Str::from(value), source(is_set)),
+        };
         let synonym = DescribeConfigsSynonym {
-            name: Str::from_static(name),
+            name: Str::from_static(synonym),
             value: Some(value.clone()),
-            source: source(is_set),
+            source: config_source,
         };
         DescribeConfigsResourceResult {
             name: Str::from_static(name),
             value: Some(value),
-            config_source: source(is_set),
+            config_source,
             synonyms: synonyms.then_some(synonym).into_iter().collect(),
             config_type: config_type(setting.kind),
             ..Default::default()
         }
     };
     Ok(TOPIC_SETTINGS.iter().zip(topic_values(topic.settings())).map(describe).collect())
+}
+
+/// What the broker was set to for topics that do not say so themselves.
+fn set_by_broker<'a>(context: &'a Context, name: &str) -> Option<&'a BrokerSetting> {
+    let of_broker = match name {
+        "retention.bytes" => "log.retention.bytes",
+        "retention.ms" => "log.retention.ms",
+        _ => return None,
+    };
+    let settings = &context.options.settings;
+    settings.iter().find(|setting| setting.name == of_broker && setting.is_set)
 }
 
 fn config_type(kind: SettingKind) -> i8 {
@@ -217,13 +232,27 @@ fn describe_broker(context: &Context, name: &str) -> Described {
         config_type,
         ..Default::default()
     };
-    Ok(vec![
-        setting("auto.create.topics.enable", context.auto_create_topics.to_string(), 1),
+    let mut described = vec![
         setting("broker.id", NODE_ID.to_string(), 3),
         setting("default.replication.factor", "1".to_owned(), 3),
         setting("node.id", NODE_ID.to_string(), 3),
-        setting("num.partitions", DEFAULT_PARTITIONS.to_string(), 3),
         setting("offset.metadata.max.bytes", OFFSET_METADATA_BYTES.to_string(), 3),
         setting("socket.request.max.bytes", FRAME_BYTES.to_string(), 3),
-    ])
+    ];
+    // What is set of this broker goes before what every broker says of itself.
+    for BrokerSetting { name, value, is_set } in &context.options.settings {
+        described.retain(|known| known.name != *name);
+        let config_source = if *is_set { 4 } else { 5 };
+        let config_type = match (*name, value.as_str()) {
+            (_, "true" | "false") => 1,
+            ("connections.max.idle.ms" | "log.retention.bytes" | "log.retention.ms", _)
+            | ("queued.max.request.bytes", _) => 5,
+            (_, value) if value.parse::<i64>().is_ok() => 3,
+            _ => 2,
+        };
+        let set = setting(name, value.clone(), config_type);
+        described.push(DescribeConfigsResourceResult { config_source, ..set });
+    }
+    described.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(described)
 }

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::api::ApiKey;
 use super::dispatch::{Call, dispatch};
@@ -23,7 +24,7 @@ use super::header::RequestHeader;
 use super::service::Context;
 use super::wire::WireError;
 use super::writer::Segments;
-use crate::limits::{CONNECTION_PIPELINE_REQUESTS, FRAME_BYTES, WRITE_MS};
+use crate::limits::{CONNECTION_PIPELINE_REQUESTS, FRAME_BYTES, WRITE_MS, WRITE_SHORT_MS};
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +45,8 @@ pub(super) enum ConnectionError {
     #[error("nothing has happened on it for {0:?}")]
     Idle(Duration),
     /// A client that does not take its response.
-    #[error("the client took nothing of a response for {WRITE_MS} ms")]
-    WriteTimeout,
+    #[error("the client took nothing of a response for {stalled_ms} ms")]
+    WriteTimeout { stalled_ms: u64 },
     /// A request that cannot be read.
     #[error("{0}")]
     Wire(#[from] WireError),
@@ -63,7 +64,7 @@ pub(super) enum ConnectionError {
 impl ConnectionError {
     /// Whether the client was too slow for what it had begun.
     pub(super) fn is_slowness(&self) -> bool {
-        matches!(self, Self::FrameTimeout { .. } | Self::WriteTimeout)
+        matches!(self, Self::FrameTimeout { .. } | Self::WriteTimeout { .. })
     }
 
     /// Whether the client merely went away.
@@ -95,7 +96,7 @@ pub(super) async fn serve(
     let (queue, responses) = mpsc::channel(CONNECTION_PIPELINE_REQUESTS);
     let frames = FrameReader::new(read, context.frame_memory.clone(), context.idle);
     let reading = read_requests(frames, context, queue, stop);
-    let writing = write_responses(write, responses);
+    let writing = write_responses(write, responses, || context.broker.reads_wait());
     tokio::try_join!(reading, writing)?;
     Ok(())
 }
@@ -144,15 +145,23 @@ const PLACES: u32 = CONNECTION_PIPELINE_REQUESTS as u32;
 async fn write_responses(
     mut write: OwnedWriteHalf,
     mut responses: mpsc::Receiver<Queued>,
+    memory_is_short: impl Fn() -> bool,
 ) -> Result<(), ConnectionError> {
     while let Some(Queued { response, _place, _memory }) = responses.recv().await {
         if let Some(mut segments) = response.await? {
+            let mut stalled_ms = 0;
             while segments.has_remaining() {
                 let written = write.write_buf(&mut segments);
-                match tokio::time::timeout(Duration::from_millis(WRITE_MS), written).await {
-                    Ok(written) => written?,
-                    Err(_) => return Err(ConnectionError::WriteTimeout),
-                };
+                match timeout(Duration::from_millis(WRITE_SHORT_MS), written).await {
+                    Ok(written) => {
+                        written?;
+                        stalled_ms = 0;
+                    }
+                    Err(_) => stalled_ms += WRITE_SHORT_MS,
+                }
+                if stalled_ms >= WRITE_MS || stalled_ms > 0 && memory_is_short() {
+                    return Err(ConnectionError::WriteTimeout { stalled_ms });
+                }
             }
         }
     }

@@ -72,11 +72,14 @@ pub(super) struct FrameReader {
     /// largest one.
     own: Budget,
     idle: Duration,
+    /// How long a small frame may take.
+    patience: Duration,
 }
 
 impl FrameReader {
     pub(super) fn new(read: OwnedReadHalf, memory: FrameMemory, idle: Duration) -> Self {
-        Self { read, memory, own: Budget::new(FRAME_BYTES), idle }
+        let patience = Duration::from_millis(FRAME_READ_MS);
+        Self { read, memory, own: Budget::new(FRAME_BYTES), idle, patience }
     }
 
     /// Reads a frame, its size taken off; `None` when the client has left between two. An error
@@ -97,7 +100,7 @@ impl FrameReader {
             return Ok(None);
         }
         let whole_prefix = self.read.read_exact(&mut prefix[received..]);
-        match timeout(Duration::from_millis(FRAME_READ_MS), whole_prefix).await {
+        match timeout(self.patience, whole_prefix).await {
             Ok(read) => read?,
             Err(_) => return Err(ConnectionError::FrameTimeout { received, size: 4 }),
         };
@@ -116,7 +119,8 @@ impl FrameReader {
             permits.0.push(self.memory.parts.take(size.min(FRAME_PART_BYTES)).await);
         }
         // The time that memory was waited for is not the client's.
-        let mut deadline = Instant::now() + time_for(size);
+        let time = self.patience + Duration::from_secs((size / FRAME_RATE_BYTES) as u64);
+        let mut deadline = Instant::now() + time;
         self.fill(&mut frame, (size.min(FRAME_PART_BYTES), size), deadline).await?;
         if size > FRAME_PART_BYTES {
             let before = Instant::now();
@@ -161,11 +165,6 @@ impl FrameReader {
     }
 }
 
-/// How long a frame may take to arrive.
-fn time_for(size: usize) -> Duration {
-    Duration::from_millis(FRAME_READ_MS) + Duration::from_secs((size / FRAME_RATE_BYTES) as u64)
-}
-
 /// What the first bytes of another protocol look like as a size.
 fn hint(prefix: [u8; 4]) -> &'static str {
     match &prefix {
@@ -174,5 +173,101 @@ fn hint(prefix: [u8; 4]) -> &'static str {
             "; this looks like HTTP, and the port speaks Kafka's protocol"
         }
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn connected(memory: &FrameMemory) -> (TcpStream, FrameReader) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let (read, _write) = server.into_split();
+        (client, FrameReader::new(read, memory.clone(), LONG))
+    }
+
+    fn frame(size: usize) -> Vec<u8> {
+        let mut frame = u32::try_from(size).unwrap().to_be_bytes().to_vec();
+        frame.resize(4 + size, 7);
+        frame
+    }
+
+    fn free(memory: &FrameMemory) -> (usize, usize) {
+        let free = |budget: &Budget| budget.semaphore.available_permits();
+        (free(&memory.parts), free(&memory.rest))
+    }
+
+    #[tokio::test]
+    async fn a_frame_holds_its_memory_and_a_small_one_none() {
+        let memory = FrameMemory::new(8 * FRAME_PART_BYTES);
+        let all = free(&memory);
+        for size in [0, FRAME_OWN_BYTES, FRAME_OWN_BYTES + 1, FRAME_PART_BYTES + 5] {
+            let (mut client, mut frames) = connected(&memory).await;
+            let sent = tokio::spawn(async move {
+                client.write_all(&frame(size)).await.unwrap();
+                client
+            });
+            let (read, permits) = frames.next(|| false).await.unwrap().unwrap();
+            assert_eq!(read, frame(size)[4..]);
+            let part = if size > FRAME_OWN_BYTES { size.min(FRAME_PART_BYTES) } else { 0 };
+            let rest = size.saturating_sub(FRAME_PART_BYTES);
+            assert_eq!(free(&memory), (all.0 - part, all.1 - rest), "{size}");
+            drop(permits);
+            assert_eq!(free(&memory), all);
+            drop(sent.await.unwrap());
+            assert!(frames.next(|| false).await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_does_not_come_is_given_up() {
+        let memory = FrameMemory::new(8 * FRAME_PART_BYTES);
+        let all = free(&memory);
+        for (sent, size) in [(2, 4), (4 + 10, 100), (4 + 20_000, 30_000)] {
+            let (mut client, mut frames) = connected(&memory).await;
+            frames.patience = Duration::from_millis(100);
+            let bytes = if size == 4 { vec![0; sent] } else { frame(size)[..sent].to_vec() };
+            client.write_all(&bytes).await.unwrap();
+            let error = frames.next(|| false).await.err().unwrap();
+            assert!(error.is_slowness(), "{error}");
+            assert!(error.to_string().contains(&format!("of {size} bytes")), "{error}");
+            assert_eq!(free(&memory), all);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_takes_no_memory_beyond_its_first_part() {
+        let memory = FrameMemory::new(8 * FRAME_PART_BYTES);
+        let all = free(&memory);
+        let (mut client, mut frames) = connected(&memory).await;
+        client.write_all(&frame(5 * FRAME_PART_BYTES)[..40_000]).await.unwrap();
+        let reading = tokio::spawn(async move { frames.next(|| false).await.map(drop) });
+        while free(&memory) == all {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(free(&memory), (all.0 - FRAME_PART_BYTES, all.1));
+        drop(client);
+        let error = reading.await.unwrap().unwrap_err();
+        assert!(matches!(error, ConnectionError::Truncated { .. }), "{error}");
+        assert_eq!(free(&memory), all);
+    }
+
+    #[tokio::test]
+    async fn who_sends_nothing_is_idle_unless_something_is_under_way() {
+        let memory = FrameMemory::new(8 * FRAME_PART_BYTES);
+        let (_client, mut frames) = connected(&memory).await;
+        frames.idle = Duration::from_millis(10);
+        let looks = std::cell::Cell::new(0);
+        let under_way = || looks.replace(looks.get() + 1) < 3;
+        let error = frames.next(under_way).await.err().unwrap();
+        assert!(matches!(error, ConnectionError::Idle(_)), "{error}");
+        assert_eq!(looks.get(), 4);
     }
 }

@@ -39,4 +39,4 @@ mod topics;
 mod wire;
 mod writer;
 
-pub use self::service::{Bounds, Options, Service};
+pub use self::service::{Bounds, BrokerSetting, Options, Service};

@@ -33,6 +33,19 @@ pub struct Options {
     pub auto_create_topics: bool,
     /// What connections may take.
     pub bounds: Bounds,
+    /// Settings of the broker that clients may ask for, by Kafka's names.
+    pub settings: Vec<BrokerSetting>,
+}
+
+/// A setting of the broker as clients are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerSetting {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Its value, as Kafka writes it.
+    pub value: String,
+    /// Whether it was set, or has its default.
+    pub is_set: bool,
 }
 
 /// What connections may take of the broker.
@@ -85,6 +98,7 @@ pub(super) struct Context {
     /// How long nothing may happen on the connection.
     pub(super) idle: Duration,
     pub(super) fetch_sessions: Sessions<FetchSession>,
+    pub(super) options: Arc<Options>,
 }
 
 impl Service {
@@ -143,10 +157,10 @@ impl Service {
             match self.admission.admit(permit, peer.ip().to_canonical()) {
                 Ok(place) => return (stream, peer, place),
                 Err(permit) => {
+                    self.broker.counters().refused_connections.add();
                     // At once, so that the client knows.
                     drop(stream);
                     room = Some(permit);
-                    self.broker.counters().refused_connections.add();
                     tracing::debug!(%peer, "refused: too many connections from its address");
                 }
             }
@@ -173,6 +187,7 @@ impl Service {
             frame_memory: self.frame_memory,
             idle: self.options.bounds.idle,
             fetch_sessions: self.fetch_sessions,
+            options: self.options,
         };
         let stop = async move {
             // The sender is never used; its end is the signal.

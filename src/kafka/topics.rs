@@ -152,7 +152,8 @@ async fn create_one(
     let refused = |error: crate::broker::TopicError| (ErrorCode::from(&error), error.to_string());
     let (id, partitions, config) = if validate_only {
         broker.check_topic(&new).map_err(refused)?;
-        let partitions = new.partitions.unwrap_or(crate::limits::DEFAULT_PARTITIONS);
+        let default = broker.config().default_partitions;
+        let partitions = new.partitions.unwrap_or(default);
         (Uuid::nil(), partitions, new.config)
     } else {
         let topic = broker.create_topic(new).await.map_err(refused)?;

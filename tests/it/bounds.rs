@@ -96,7 +96,7 @@ fn a_connection_without_requests_is_closed_and_one_that_waits_is_not() {
     wait_for_end(&silent);
     reader.receive::<FetchRequest>(12).unwrap();
     wait_for_end(&reader.stream);
-    assert_eq!(counter(&broker, "idle-connections"), 2);
+    eventually(|| counter(&broker, "idle-connections") == 2);
 }
 
 #[test]
@@ -168,15 +168,19 @@ fn consumers_that_take_nothing_hold_no_more_than_the_budget() {
         request.topics[0].partitions[0].partition_max_bytes = 50 << 20;
         request
     };
-    // Together they would take 1.2 GB.
-    let stuck: Vec<Client> = (0..50)
+    // Together they would take 480 MB. Each asks again and again, so that its responses do not
+    // just end up in the kernel.
+    let stuck: Vec<Client> = (0..20)
         .map(|_| {
             let mut client = Client::connect(broker.kafka()).unwrap();
-            client.send(&all(0), 12).unwrap();
+            for _ in 0..12 {
+                client.send(&all(0), 12).unwrap();
+            }
             client
         })
         .collect();
-    // Those who take what they ask for are served all the while.
+    // Who takes what it asks for is served all the same: as memory gets short, those who take
+    // nothing are closed.
     let mut offset = 0;
     while offset < 24 {
         let response = client.call(&all(offset), 12).unwrap();
@@ -186,6 +190,7 @@ fn consumers_that_take_nothing_hold_no_more_than_the_budget() {
         offset += i64::try_from(bytes.len() / (MIB - 2_000)).unwrap();
     }
     let held = resident_bytes(broker.pid()).saturating_sub(before);
-    assert!(held < 80 * MIB, "{held} bytes more than before");
+    assert!(held < 160 * MIB, "{held} bytes more than before");
+    eventually(|| counter(&broker, "slow-connections") > 0);
     drop(stuck);
 }

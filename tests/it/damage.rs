@@ -16,18 +16,24 @@ fn segments(data: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Changes one byte of this text, wherever it stands in the log.
+/// Changes one byte of this text, wherever it stands in the log. Returns the file.
 fn damage(data: &Path, text: &str) -> PathBuf {
+    let mut damaged = None;
     for path in segments(data) {
         let mut bytes = fs::read(&path).unwrap();
-        let at = bytes.windows(text.len()).position(|window| window == text.as_bytes());
-        if let Some(at) = at {
+        let mut at = 0;
+        while let Some(found) =
+            bytes[at..].windows(text.len()).position(|window| window == text.as_bytes())
+        {
+            at += found;
             bytes[at] ^= 1;
+            damaged = Some(path.clone());
+        }
+        if damaged.as_ref() == Some(&path) {
             fs::write(&path, bytes).unwrap();
-            return path;
         }
     }
-    panic!("{text} stands in no segment");
+    damaged.unwrap_or_else(|| panic!("{text} stands in no segment"))
 }
 
 #[test]
@@ -72,6 +78,7 @@ fn an_unreadable_chunk_is_reported_and_costs_nothing_else() {
     assert_eq!(places.len(), 1);
     assert_eq!(places[0]["topic"], "hurt");
     assert_eq!((&places[0]["partition"], &places[0]["offset"]), (&0.into(), &1.into()));
+    assert_eq!(places[0]["end_offset"], 2);
     let log = broker.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("cannot be read")).collect();
     assert_eq!(lines.len(), 1, "{log}");

@@ -20,6 +20,7 @@ mod producers;
 mod protocol;
 mod readme;
 mod recovery;
+mod settings;
 mod topic_settings;
 mod turnover;
 mod util;

@@ -130,10 +130,10 @@ fn a_compacted_topic_wants_keys() {
         let keyed = built(Compression::Lz4, &[(1, Some("a"))]);
         assert_eq!(client.produce(topic, 0, &keyed).unwrap().error_code, ErrorCode::None);
     }
-    let one = br#"{"records":[{"key":"a","value":"1"},{"value":"2"}]}"#;
+    let both = concat!(r#"{"key":"a","value":"1"}"#, "\n", r#"{"value":"2"}"#);
     let request = ureq::post(format!("{}/v1/topics/c/records", broker.http()));
     let request = request.content_type("application/json").config();
-    let answer = request.http_status_as_error(false).build().send(&one[..]).unwrap();
+    let answer = request.http_status_as_error(false).build().send(both).unwrap();
     let (status, said) = (answer.status(), answer.into_body().read_to_string().unwrap());
     assert!(status == 400 && said.contains("record 1") && said.contains("has no key"), "{said}");
 }
