@@ -104,6 +104,11 @@ pub const META_PENDING_BYTES: usize = 16 * MIB;
 /// Unreadable places on disk that are told one by one.
 pub const UNREADABLE_PLACES: usize = 1_000;
 
+/// How long no write is tried after one that failed, milliseconds; doubled as long as they fail.
+pub const OUTAGE_MS: u64 = 1_000;
+/// Longest such time, milliseconds.
+pub const OUTAGE_MS_MAX: u64 = 10_000;
+
 /// Commits waiting for the committer.
 pub const COMMIT_QUEUE: usize = 10_000;
 /// Bytes of record batches waiting for the committer.

@@ -98,7 +98,7 @@ impl Cleaner {
 
     fn take_step(&mut self, hand: &mut Hand<'_>) -> Duration {
         let started = self.shared.clock.monotonic();
-        if self.shared.failure().is_none() {
+        if self.shared.outage().is_none() {
             if started >= self.next_round {
                 self.next_round = started + Duration::from_millis(CLEAN_ROUND_MS);
                 self.round(hand, started);
