@@ -72,8 +72,8 @@ pub const CHUNK_BYTES: usize = MIB;
 /// Bytes on disk of a run, the stretch of a partition that retention, moving and compaction take
 /// at once and that a lookup by time reads; the index of them takes 80 bytes of memory each.
 pub const RUN_BYTES: u64 = CHUNK_BYTES as u64;
-/// Longest time between the first and the last timestamp of a run, milliseconds: an hour of what
-/// comes in drops expires by the hour.
+/// Longest time between the first and the last timestamp of a run that is not very small,
+/// milliseconds: what comes in drops expires by the hour.
 pub const RUN_SPAN_MS: i64 = 3_600_000;
 /// Keys that one pass of compaction keeps in mind, about 40 bytes each; further ones wait for
 /// another pass.

@@ -18,7 +18,7 @@ use super::topics::Topic;
 use crate::limits::{
     CLEAN_BYTES_PER_SECOND, CLEAN_ROUND_MS, RUN_BYTES, SEGMENT_AGE_MIN_MS, SMALL_SEGMENTS,
 };
-use crate::storage::{Effects, Group, Piece, Run, SegmentUse};
+use crate::storage::{Effects, Group, Piece, Replaced, Run, SegmentUse};
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
 /// Who cleans.
@@ -63,6 +63,16 @@ impl Hand<'_> {
                 outcome.recv().ok()
             }
         }
+    }
+}
+
+impl Committer {
+    /// Puts pieces in the place of their runs, and does what may follow: there may be no group
+    /// for a long time that would.
+    fn rewrite(&mut self, pieces: Vec<Piece>) -> Result<Replaced, String> {
+        let written = self.admin(|store| store.replace(pieces))?;
+        self.maintain();
+        Ok(written)
     }
 }
 
@@ -246,15 +256,14 @@ impl Cleaner {
         }
         let last = self.emptying.is_none();
         let written = hand.run(move |committer| {
-            committer.admin(|store| {
-                let written = store.replace(pieces)?;
-                if last {
-                    store.unlink(segment)?;
-                }
-                Ok(written.bytes)
-            })
+            let written = committer.rewrite(pieces);
+            if last && written.is_ok() {
+                // What is not empty stays for another time.
+                let _ = committer.admin(|store| store.unlink(segment));
+            }
+            written
         });
-        Some(written.and_then(Result::ok).unwrap_or(0))
+        Some(written.and_then(Result::ok).map_or(0, |written| written.bytes))
     }
 
     /// Finds the partition that needs compaction most.
@@ -304,9 +313,8 @@ impl Cleaner {
         match pass.step(&self.shared.store) {
             Ok(Work::More) => Some(0),
             Ok(Work::Pieces(pieces)) => {
-                let write =
-                    move |committer: &mut Committer| committer.admin(|store| store.replace(pieces));
-                let Some(Ok(written)) = hand.run(write) else {
+                let written = hand.run(move |committer| committer.rewrite(pieces));
+                let Some(Ok(written)) = written else {
                     self.pass = None;
                     return Some(0);
                 };
