@@ -29,11 +29,13 @@ use self::measure::{Measured, median, percentile_ms};
 const KIB: Values = Values::Letters(1_024);
 const SMALL: Values = Values::Letters(100);
 
+type Run = Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>;
+
 /// What is run, and what its figures are.
 struct Workload {
     name: &'static str,
     figures: &'static [&'static str],
-    run: Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>,
+    run: Run,
 }
 
 struct Arguments {

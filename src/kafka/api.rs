@@ -26,7 +26,10 @@ use super::groups::{
 };
 use super::leader_epochs::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use super::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
-use super::log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use super::log_dirs::{
+    AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse,
+};
 use super::message::Wire;
 use super::metadata::{MetadataRequest, MetadataResponse};
 use super::offsets::{
@@ -38,6 +41,8 @@ use super::producers::{
     DescribeProducersRequest, DescribeProducersResponse, InitProducerIdRequest,
     InitProducerIdResponse,
 };
+use super::quorum::answered::DescribeQuorumResponse;
+use super::quorum::asked::DescribeQuorumRequest;
 use super::replicas::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ElectLeadersRequest,
     ElectLeadersResponse, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
@@ -184,6 +189,8 @@ apis! {
         OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse;
     DescribeConfigs = 32, 1..=4, flexible 4.., DescribeConfigsRequest => DescribeConfigsResponse;
     AlterConfigs = 33, 0..=2, flexible 2.., AlterConfigsRequest => AlterConfigsResponse;
+    AlterReplicaLogDirs = 34, 1..=2, flexible 2..,
+        AlterReplicaLogDirsRequest => AlterReplicaLogDirsResponse;
     DescribeLogDirs = 35, 1..=5, flexible 2.., DescribeLogDirsRequest => DescribeLogDirsResponse;
     CreatePartitions = 37, 0..=3, flexible 2..,
         CreatePartitionsRequest => CreatePartitionsResponse;
@@ -197,6 +204,7 @@ apis! {
         ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
     // Has no flexible version.
     OffsetDelete = 47, 0..=0, flexible 32_767.., OffsetDeleteRequest => OffsetDeleteResponse;
+    DescribeQuorum = 55, 0..=2, flexible 0.., DescribeQuorumRequest => DescribeQuorumResponse;
     DescribeCluster = 60, 0..=2, flexible 0.., DescribeClusterRequest => DescribeClusterResponse;
     DescribeProducers = 61, 0..=0, flexible 0..,
         DescribeProducersRequest => DescribeProducersResponse;

@@ -10,7 +10,7 @@ use super::writer::Segments;
 use super::{
     alter_configs, api_versions, cluster, configs, delete_records, fetch, group_admin, groups,
     leader_epochs, list_offsets, log_dirs, metadata, offsets, partitions, produce, producers,
-    replicas, topic_partitions, topics,
+    quorum, replicas, topic_partitions, topics,
 };
 
 /// A request that was taken up.
@@ -64,12 +64,14 @@ pub(super) async fn dispatch(
         ApiKey::OffsetForLeaderEpoch => exchange.answer(leader_epochs::answer).await,
         ApiKey::DescribeConfigs => exchange.answer(configs::describe).await,
         ApiKey::AlterConfigs => exchange.answer(alter_configs::alter).await,
+        ApiKey::AlterReplicaLogDirs => exchange.answer(log_dirs::alter).await,
         ApiKey::DescribeLogDirs => exchange.answer(log_dirs::describe).await,
         ApiKey::CreatePartitions => exchange.answer(partitions::create).await,
         ApiKey::ElectLeaders => exchange.answer(replicas::elect).await,
         ApiKey::IncrementalAlterConfigs => exchange.answer(alter_configs::alter_some).await,
         ApiKey::AlterPartitionReassignments => exchange.answer(replicas::reassign).await,
         ApiKey::ListPartitionReassignments => exchange.answer(replicas::list_reassignments).await,
+        ApiKey::DescribeQuorum => exchange.answer(quorum::describe).await,
         ApiKey::DescribeCluster => exchange.answer(cluster::describe).await,
         ApiKey::ListConfigResources => exchange.answer(configs::list_resources).await,
         ApiKey::DescribeTopicPartitions => exchange.answer(topic_partitions::describe).await,

@@ -111,6 +111,8 @@ error_codes! {
     TransactionalIdAuthorizationFailed = 53,
     /// The disk failed.
     KafkaStorageError = 56,
+    /// No data folder of that path.
+    LogDirNotFound = 57,
     /// A producer id of which nothing is known.
     UnknownProducerId = 59,
     /// The group has members.

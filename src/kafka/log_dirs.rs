@@ -1,4 +1,5 @@
-//! DescribeLogDirs: the data folder and what each partition takes of it.
+//! DescribeLogDirs: the data folder and what each partition takes of it. AlterReplicaLogDirs: each
+//! partition is in it, and stays.
 
 use std::collections::HashSet;
 
@@ -51,6 +52,69 @@ message! {
         offset_lag: i64,
         is_future_key: bool,
     }
+}
+
+message! {
+    /// Partitions and the data folders where their replicas are to be.
+    pub struct AlterReplicaLogDirsRequest {
+        dirs: Vec<AlterReplicaLogDir>,
+    }
+
+    /// What is to be in one folder.
+    pub struct AlterReplicaLogDir {
+        path: Str,
+        topics: Vec<AlterReplicaLogDirTopic>,
+    }
+
+    /// Partitions of one topic.
+    pub struct AlterReplicaLogDirTopic {
+        name: Str,
+        partitions: Vec<i32>,
+    }
+
+    /// What became of each move.
+    pub struct AlterReplicaLogDirsResponse {
+        throttle_time_ms: i32,
+        results: Vec<AlterReplicaLogDirTopicResult>,
+    }
+
+    /// Moves of one topic.
+    pub struct AlterReplicaLogDirTopicResult {
+        topic_name: Str,
+        partitions: Vec<AlterReplicaLogDirPartitionResult>,
+    }
+
+    /// What became of one move.
+    pub struct AlterReplicaLogDirPartitionResult {
+        partition_index: i32,
+        error_code: ErrorCode,
+    }
+}
+
+pub(super) async fn alter(
+    caller: Caller<'_>,
+    request: AlterReplicaLogDirsRequest,
+) -> AlterReplicaLogDirsResponse {
+    let broker = &caller.context.broker;
+    let ours = broker.place().await.path;
+    let moves = request.dirs.into_iter().flat_map(|AlterReplicaLogDir { path, topics }| {
+        topics.into_iter().map(move |topic| (path.clone(), topic))
+    });
+    let results = moves.map(|(path, AlterReplicaLogDirTopic { name, partitions })| {
+        let topic = broker.topic(&name);
+        let exists = |index| topic.as_ref().is_some_and(|topic| topic.partition(index).is_some());
+        let judge = |partition_index| {
+            let error_code = match path.as_str() == ours {
+                false => ErrorCode::LogDirNotFound,
+                true if exists(partition_index) => ErrorCode::None,
+                true => ErrorCode::UnknownTopicOrPartition,
+            };
+            AlterReplicaLogDirPartitionResult { partition_index, error_code }
+        };
+        let partitions = partitions.into_iter().map(judge).collect();
+        AlterReplicaLogDirTopicResult { topic_name: name, partitions }
+    });
+    AlterReplicaLogDirsResponse { results: results.collect(), ..Default::default() }
 }
 
 pub(super) async fn describe(

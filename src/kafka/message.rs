@@ -197,6 +197,7 @@ fixed! {
     bool => Bool, bool;
     i8 => Int8, i8;
     i16 => Int16, i16;
+    u16 => Uint16, u16;
     i32 => Int32, i32;
     i64 => Int64, i64;
     Uuid => Uuid, uuid;

@@ -53,6 +53,8 @@ pub use super::list_offsets::{
     ListOffsetsTopic, ListOffsetsTopicResponse,
 };
 pub use super::log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopic,
+    AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse,
     DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest,
     DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -79,6 +81,14 @@ pub use super::producers::{
     DescribeProducersRequest, DescribeProducersResponse, InitProducerIdRequest,
     InitProducerIdResponse, PartitionResponse, ProducerState,
     TopicRequest as ProducersTopicRequest, TopicResponse as ProducersTopicResponse,
+};
+pub use super::quorum::answered::{
+    DescribeQuorumResponse, Listener as QuorumListener, Node as QuorumNode,
+    PartitionData as QuorumPartition, ReplicaState as QuorumReplicaState, TopicData as QuorumTopic,
+};
+pub use super::quorum::asked::{
+    DescribeQuorumRequest, PartitionData as DescribeQuorumPartition,
+    TopicData as DescribeQuorumTopic,
 };
 pub use super::replicas::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ElectLeadersRequest,

@@ -30,6 +30,7 @@ mod offsets;
 mod partitions;
 mod produce;
 mod producers;
+mod quorum;
 mod replicas;
 mod schema;
 mod service;

@@ -38,6 +38,7 @@ pub enum Type {
     Bool,
     Int8,
     Int16,
+    Uint16,
     Int32,
     Int64,
     Uuid,

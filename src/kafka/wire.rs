@@ -304,6 +304,10 @@ impl Reader {
         self.fixed().map(i16::from_be_bytes)
     }
 
+    pub(super) fn u16(&mut self) -> Result<u16, WireError> {
+        self.fixed().map(u16::from_be_bytes)
+    }
+
     pub(super) fn i32(&mut self) -> Result<i32, WireError> {
         self.fixed().map(i32::from_be_bytes)
     }

@@ -42,6 +42,10 @@ impl Writer {
         self.buffer.put_i16(value);
     }
 
+    pub(super) fn u16(&mut self, value: u16) {
+        self.buffer.put_u16(value);
+    }
+
     pub(super) fn i32(&mut self, value: i32) {
         self.buffer.put_i32(value);
     }

@@ -561,8 +561,7 @@ fn appended(segment: u64, extent: Extent, disk_bytes: u64) -> Placed {
 }
 
 fn placed(segment: u64, moved: &Moved) -> Placed {
-    let Moved { extent, sparse, horizon_ms } = *moved;
-    let disk_bytes = if extent.bytes == 0 { 0 } else { page_run_bytes(extent.bytes) };
+    let Moved { extent, disk_bytes, sparse, horizon_ms } = *moved;
     Placed { segment, extent, disk_bytes, sparse, horizon_ms }
 }
 

@@ -2,6 +2,10 @@
 //! nothing of tokio, Kafka messages or plugins, and decides nothing: the broker says what is
 //! written.
 //!
+//! Where a partition's records are is a list of runs ([`Run`]), each a stretch of offsets in one
+//! segment. Deleting shortens the list; moving and compaction write a run again in the active
+//! segment ([`Piece`]); a sealed segment without a run is unlinked.
+//!
 //! A [`Group`] is written in one redb transaction with one fsync: its chunks and one journal entry
 //! that carries everything else. When [`Store::commit`] returns `Ok`, all of it survives a crash;
 //! when it returns an error, nothing of it was acknowledged, the store takes no further group and

@@ -6,7 +6,6 @@ usage: run.py [--fast] [--logs DIR] [--only TEST]… BOOTSTRAP [SUITE…]
 import argparse
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -15,12 +14,20 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 
 import kafka_python
 import librdkafka
+import rdkafka_crate
 import tools
 from install import InstallError, cache_root
 from suite import Outcome
 from table import Table
 
-SUITES = {"librdkafka": librdkafka, "kafka-python": kafka_python, "tools": tools}
+SUITES = {
+    "tools": tools,
+    "kafka-python": kafka_python,
+    "librdkafka": librdkafka,
+    "rdkafka": rdkafka_crate,
+}
+# In a fast run, unless some are named: rdkafka takes minutes to build.
+FAST = ("tools", "kafka-python", "librdkafka")
 PARALLEL = 3
 
 
@@ -31,8 +38,8 @@ def main():
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="millstream-conformance-") as scratch:
         logs = Path(args.logs or scratch)
-        for name in args.suite or SUITES:
-            for outcome in run_suite(name, args, logs / name):
+        for name in args.suite or (FAST if args.fast else SUITES):
+            for outcome in run_suite(name, args, table, logs / name):
                 verdict = table.verdict(name, outcome)
                 wrong += verdict.wrong
                 counts[verdict.word] = counts.get(verdict.word, 0) + 1
@@ -41,7 +48,7 @@ def main():
     return 1 if wrong or not counts else 0
 
 
-def run_suite(name, args, logs):
+def run_suite(name, args, table, logs):
     suite, cache = SUITES[name], cache_root() / f"conformance-{name}"
     try:
         suite.prepare(cache)
@@ -53,14 +60,16 @@ def run_suite(name, args, logs):
     def work(job):
         folder = logs / job.name
         folder.mkdir(parents=True, exist_ok=True)
-        started = time.monotonic()
-        outcomes = suite.run(cache, job, args.bootstrap, folder)
-        return outcomes, time.monotonic() - started
+        attempt = lambda: suite.run(cache, job, args.bootstrap, folder)
+        outcomes = attempt()
+        # Suites have races of their own, above all on slow machines: what fails must fail twice.
+        if any(table.verdict(name, outcome).wrong for outcome in outcomes):
+            outcomes = attempt()
+        return outcomes
 
     with ThreadPoolExecutor(PARALLEL) as pool:
         for done in as_completed([pool.submit(work, job) for job in jobs]):
-            outcomes, _seconds = done.result()
-            yield from outcomes
+            yield from done.result()
 
 
 def arguments():

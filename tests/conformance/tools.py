@@ -1,14 +1,16 @@
-"""Kafka's own console tools, and kcat: each test is a short session whose output is looked at."""
+"""Kafka's own console tools, kcat, and kafkatop, which watches lag: each test is a short session whose output is looked at."""
 
 import re
 import secrets
 import shutil
 import stat
+import sys
 
 from install import run_command
 from suite import Job, Outcome, run_for
 
 COMMAND_SECONDS = 60
+KAFKATOP = "kafkatop==1.16"
 # The scripts that Kafka's distribution has for them, which other suites call.
 CLASSES = {
     "kafka-acls": "org.apache.kafka.tools.AclCommand",
@@ -50,6 +52,9 @@ def prepare(cache):
         script = cache / "bin" / f"{tool}.sh"
         script.write_text(SCRIPT.format(libs=cache / "libs", name=name))
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    if not (cache / "venv/bin/kafkatop").exists():
+        run_command([sys.executable, "-m", "venv", "venv"], cache)
+        run_command(["venv/bin/pip", "install", "-q", KAFKATOP], cache)
     if not shutil.which("kcat"):
         run_command(["apt-get", "update"], cache)
         run_command(["apt-get", "install", "-y", "--no-install-recommends", "kcat"], cache)
@@ -360,10 +365,21 @@ def kcat(s):
     )
 
 
+def kafkatop(s):
+    s.create(2)
+    s.produce(30)
+    s.consume(20, "--group", s.group)
+    top = [s.cache / "venv/bin/kafkatop", "--kafka-broker", s.bootstrap]
+    groups = ["--all", "--group-filter-pattern", s.group]
+    s.command("kafkatop", [*top, "--summary-json", *groups], [s.group, s.topic], ("Error",), 0)
+    s.command("kafkatop", [*top, "--topicinfo"], [s.topic], ("Error",), 0)
+
+
 SESSIONS = {
     name.__name__.replace("_", "-"): name
     for name in (
         topics, topic_configs, broker_configs, console, get_offsets, consumer_groups,
         active_group, delete_records, log_dirs, cluster, one_node, producers, load, kcat,
+        kafkatop,
     )
 }

@@ -67,6 +67,8 @@ twins! {
     DescribeTopicPartitionsResponse, ListGroupsRequest, ListGroupsResponse, DescribeGroupsRequest,
     DescribeGroupsResponse, DeleteGroupsRequest, DeleteGroupsResponse, OffsetDeleteRequest,
     OffsetDeleteResponse, DescribeProducersRequest, DescribeProducersResponse,
+    AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse,
+    DescribeQuorumRequest, DescribeQuorumResponse,
 }
 
 #[test]
@@ -318,6 +320,7 @@ impl<'a> Generator<'a> {
             Type::Bool => out.push(u8::from(self.rng.bool())),
             Type::Int8 => out.push(self.rng.u8(..)),
             Type::Int16 => out.extend(self.rng.i16(..).to_be_bytes()),
+            Type::Uint16 => out.extend(self.rng.u16(..).to_be_bytes()),
             Type::Int32 => out.extend(self.rng.i32(..).to_be_bytes()),
             Type::Int64 => out.extend(self.rng.i64(..).to_be_bytes()),
             Type::Uuid => out.extend(self.rng.u128(..).to_be_bytes()),
@@ -372,7 +375,7 @@ fn default_bytes(ty: Type, field: &Field) -> Vec<u8> {
     match ty {
         Type::Bool => vec![u8::from(field.default == "true")],
         Type::Int8 => number[7..].to_vec(),
-        Type::Int16 => number[6..].to_vec(),
+        Type::Int16 | Type::Uint16 => number[6..].to_vec(),
         Type::Int32 => number[4..].to_vec(),
         Type::Int64 => number.to_vec(),
         Type::Uuid => vec![0; 16],

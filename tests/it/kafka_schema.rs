@@ -126,7 +126,7 @@ fn default_text(ty: &str, text: &str) -> String {
     match (ty, text) {
         (_, "null") => text.to_owned(),
         ("bool", "") => "false".to_owned(),
-        ("int8" | "int16" | "int32" | "int64", _) => match text.strip_prefix("0x") {
+        ("int8" | "int16" | "uint16" | "int32" | "int64", _) => match text.strip_prefix("0x") {
             Some(hex) => i64::from_str_radix(hex, 16).expect("hexadecimal").to_string(),
             None => text.parse::<i64>().unwrap_or(0).to_string(),
         },

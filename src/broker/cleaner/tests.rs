@@ -118,12 +118,6 @@ impl Rig {
         self.files.list("segments").unwrap().len()
     }
 
-    fn file_bytes(&self) -> u64 {
-        let names = self.files.list("segments").unwrap().into_iter();
-        let open = |name| self.files.open(&format!("segments/{name}"), OpenMode::Existing).unwrap();
-        names.map(|name| open(name).len().unwrap()).sum()
-    }
-
     fn disk_bytes(&self) -> u64 {
         self.broker.shared.store.segments().iter().map(|s| s.disk_bytes).sum()
     }
