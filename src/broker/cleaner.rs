@@ -76,6 +76,15 @@ impl Committer {
         self.maintain();
         Ok(written)
     }
+
+    /// Drops what memory has of a partition before an offset: the disk has less of it now, and
+    /// that is what is to be read.
+    fn forget_tail(&mut self, partition: TopicPartition, end_offset: Offset) {
+        let topic = self.shared.partition(partition);
+        if let Some(partition) = topic.as_ref().and_then(|t| t.partition(partition.partition)) {
+            self.tails.trim(&partition.tail, end_offset);
+        }
+    }
 }
 
 impl Cleaner {
@@ -226,8 +235,11 @@ impl Cleaner {
                 && age_ms >= due_ms
                 && (0..topic.partitions()).any(|partition| {
                     let partition = TopicPartition { topic: topic.id(), partition };
-                    let last = store.with_runs(partition, |runs| runs.last().map(|r| r.segment));
-                    last == Some(active.segment)
+                    let compacted = self.compacted.get(&partition).copied().unwrap_or(0);
+                    store.with_runs(partition, |runs| {
+                        let dirty = runs.last().filter(|run| run.end_offset > compacted);
+                        dirty.is_some_and(|run| run.segment == active.segment)
+                    })
                 })
         };
         let to_compact = topics.iter().any(|topic| waits(&topic));
@@ -325,7 +337,12 @@ impl Cleaner {
         match pass.step(&self.shared.store) {
             Ok(Work::More) => Some(0),
             Ok(Work::Pieces(pieces)) => {
-                let written = hand.run(move |committer| committer.rewrite(pieces));
+                let end_offset = pieces.last().map_or(0, Piece::end_offset);
+                let written = hand.run(move |committer| {
+                    let written = committer.rewrite(pieces)?;
+                    committer.forget_tail(partition, end_offset);
+                    Ok::<_, String>(written)
+                });
                 let Some(Ok(written)) = written else {
                     self.pass = None;
                     return Some(0);

@@ -102,6 +102,7 @@ impl<'a> Reader<'a> {
             Type::Bool => Value::Bool(self.number(1) != 0),
             Type::Int8 => self.number(1).into(),
             Type::Int16 => self.number(2).into(),
+            Type::Uint16 => (self.number(2) & 0xffff).into(),
             Type::Int32 => self.number(4).into(),
             Type::Int64 => self.number(8).into(),
             Type::Uuid => {
