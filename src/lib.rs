@@ -25,8 +25,8 @@
 //! - Nothing is visible before it is durable: the high watermark, pipeline reads and
 //!   acknowledgements move after the segment's fsync returned.
 //! - Nothing read back from disk is trusted: a batch's CRC-32C is checked again on read.
-//! - What is not deleted is in one place that a crash leaves: moving, compacting and unlinking change
-//!   the log a run at a time, each in one transaction.
+//! - What is not deleted is in one place that a crash leaves: moving, compacting and unlinking
+//!   change the log a run at a time, each in one transaction.
 //! - Every file operation goes through [`storage::Files`], every look at the time through
 //!   [`clock::Clock`].
 //! - Every queue, frame, batch and wait has a cap in [`limits`].

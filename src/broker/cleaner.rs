@@ -32,6 +32,8 @@ pub struct Cleaner {
     active: (u64, Duration),
     /// The segment that is being emptied, and what is to be moved out of it.
     emptying: Option<(u64, VecDeque<(TopicPartition, Run)>)>,
+    /// Whether so much of the disk is dead that moving goes as fast as it can.
+    urgent: bool,
     pass: Option<Pass>,
     /// Offsets up to which partitions are compacted.
     compacted: HashMap<TopicPartition, Offset>,
@@ -74,6 +76,15 @@ impl Committer {
         self.maintain();
         Ok(written)
     }
+
+    /// Drops what memory has of a partition before an offset: the disk has less of it now, and
+    /// that is what is to be read.
+    fn forget_tail(&mut self, partition: TopicPartition, end_offset: Offset) {
+        let topic = self.shared.partition(partition);
+        if let Some(partition) = topic.as_ref().and_then(|t| t.partition(partition.partition)) {
+            self.tails.trim(&partition.tail, end_offset);
+        }
+    }
 }
 
 impl Cleaner {
@@ -86,6 +97,7 @@ impl Cleaner {
             next_round: now,
             active: (0, now),
             emptying: None,
+            urgent: false,
             pass: None,
             compacted,
             unreadable: Default::default(),
@@ -119,10 +131,18 @@ impl Cleaner {
                 (None, None) => None,
             };
             if let Some(bytes) = written {
+                if self.emptying.is_none() && self.pass.is_none() {
+                    // There may be more to do.
+                    self.next_round = started;
+                }
                 // As long again as it took, so that the committer is others' half of the time.
                 let took = self.shared.clock.monotonic().saturating_sub(started);
                 let due = Duration::from_secs_f64(bytes as f64 / CLEAN_BYTES_PER_SECOND as f64);
-                return if bytes == 0 { Duration::ZERO } else { due.max(took) };
+                return match (bytes, self.urgent) {
+                    (0, _) => Duration::ZERO,
+                    (_, true) => took,
+                    (_, false) => due.max(took),
+                };
             }
         }
         let left = self.next_round.saturating_sub(self.shared.clock.monotonic());
@@ -146,6 +166,7 @@ impl Cleaner {
         let segment_bytes = self.shared.store.segment_bytes();
         let readable = |s: &&SegmentUse| !self.unreadable.0.contains(&s.segment);
         let sealed: Vec<_> = segments.iter().filter(readable).copied().collect();
+        self.urgent = excess_bytes(&sealed) > segment_bytes;
         if let Some(segment) = to_empty(&sealed, segment_bytes) {
             self.emptying = Some((segment, self.shared.store.runs_of_segment(segment).into()));
         } else {
@@ -214,8 +235,11 @@ impl Cleaner {
                 && age_ms >= due_ms
                 && (0..topic.partitions()).any(|partition| {
                     let partition = TopicPartition { topic: topic.id(), partition };
-                    let last = store.with_runs(partition, |runs| runs.last().map(|r| r.segment));
-                    last == Some(active.segment)
+                    let compacted = self.compacted.get(&partition).copied().unwrap_or(0);
+                    store.with_runs(partition, |runs| {
+                        let dirty = runs.last().filter(|run| run.end_offset > compacted);
+                        dirty.is_some_and(|run| run.segment == active.segment)
+                    })
                 })
         };
         let to_compact = topics.iter().any(|topic| waits(&topic));
@@ -313,7 +337,12 @@ impl Cleaner {
         match pass.step(&self.shared.store) {
             Ok(Work::More) => Some(0),
             Ok(Work::Pieces(pieces)) => {
-                let written = hand.run(move |committer| committer.rewrite(pieces));
+                let end_offset = pieces.last().map_or(0, Piece::end_offset);
+                let written = hand.run(move |committer| {
+                    let written = committer.rewrite(pieces)?;
+                    committer.forget_tail(partition, end_offset);
+                    Ok::<_, String>(written)
+                });
                 let Some(Ok(written)) = written else {
                     self.pass = None;
                     return Some(0);
@@ -358,10 +387,8 @@ impl Cleaner {
 fn to_empty(segments: &[SegmentUse], segment_bytes: u64) -> Option<u64> {
     let sealed = || segments.iter().filter(|s| !s.active && s.live_bytes.is_some());
     let live = |s: &SegmentUse| s.live_bytes.unwrap_or(0);
-    let disk_bytes: u64 = sealed().map(|s| s.disk_bytes).sum();
-    let live_bytes: u64 = sealed().map(live).sum();
     // A little more, or the journal of a few small commits would be moved for ever.
-    if disk_bytes > live_bytes.saturating_mul(2).saturating_add(segment_bytes / 8) {
+    if excess_bytes(segments) > segment_bytes / 8 {
         let share =
             |s: &&SegmentUse| u128::from(live(s)) * 1_000_000 / u128::from(s.disk_bytes.max(1));
         return sealed().min_by_key(share).map(|s| s.segment);
@@ -371,6 +398,16 @@ fn to_empty(segments: &[SegmentUse], segment_bytes: u64) -> Option<u64> {
         return small().min_by_key(|s| s.disk_bytes).map(|s| s.segment);
     }
     None
+}
+
+/// How much more than twice what lives in them the sealed segments take; those in which nothing is
+/// left are about to go.
+fn excess_bytes(segments: &[SegmentUse]) -> u64 {
+    let sealed = segments.iter().filter(|s| !s.active && s.live_bytes.is_some());
+    let (disk, live) = sealed.fold((0, 0), |(disk, live), segment| {
+        (disk + segment.disk_bytes, live + segment.live_bytes.unwrap_or(0))
+    });
+    u64::saturating_sub(disk, live * 2)
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) struct ListenArgs {
     )]
     auto_create_topics: Option<bool>,
 
-    /// Size at which a file of the log is sealed, as 512MiB [default: 512MiB].
+    /// Size at which a file of the log is sealed, as 512MiB [default: 256MiB].
     #[arg(long, value_name = "SIZE", env = "MILLSTREAM_SEGMENT_SIZE")]
     segment_size: Option<String>,
 }

@@ -1,26 +1,23 @@
 //! The log: a sequence of segments, of which the last is active. Appends go to the active one;
 //! when it is full it is sealed and the next begins.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
-use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
+use redb::{Database, ReadOnlyDatabase};
 
 use super::chunk::{Chunk, page_run_bytes};
-use super::files::{Backend, Files, OpenMode, Place};
+use super::files::{Files, Place};
 use super::journal::{Extent, Moved};
 use super::meta::Meta;
 use super::redo::{self, RedoLog, SegmentFile};
-use super::runs::{Placed, Run, Runs};
-use super::segment::{self, ActiveSegment, ReadRange};
+use super::runs::{Placed, Runs};
+use super::segment::{self, ActiveSegment};
 use super::{StorageError, at};
-use crate::limits::OPEN_SEGMENTS;
-use crate::record::RecordBatch;
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
-/// Cache of a sealed segment, bytes: readers go through it in order, once.
-const SEALED_CACHE_BYTES: usize = 1 << 20;
 /// What a transaction takes of a segment beside its chunks, bytes: the journal entry and the
 /// B-tree pages above it.
 const COMMIT_OVERHEAD_BYTES: u64 = 4096;
@@ -340,120 +337,8 @@ impl Log {
         self.runs_mut().retain(lives);
     }
 
-    /// Reads batches from the one that contains `from`, or the first after it, before `until`. May
-    /// end early, at the end of a segment.
-    pub(super) fn read(
-        &self,
-        partition: TopicPartition,
-        mut from: Offset,
-        until: Offset,
-        max_bytes: usize,
-    ) -> Result<Vec<Bytes>, StorageError> {
-        while from < until {
-            let Some(run) = self.runs().stretch(partition, from, max_bytes) else { break };
-            if run.first_offset >= until {
-                break;
-            }
-            match self.read_run(partition, &run, from, until, max_bytes) {
-                Ok(stretches) if !stretches.is_empty() => return Ok(stretches),
-                _ if self.is_elsewhere(partition, from, &run) => {}
-                Ok(_) if run.sparse => from = run.end_offset,
-                Ok(_) => {
-                    return Err(StorageError::Corrupt {
-                        segment: run.segment,
-                        partition,
-                        offset: from,
-                        end_offset: run.end_offset,
-                        reason: "nothing is there".to_owned(),
-                    });
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    /// Reads batches of one run.
-    pub(super) fn read_run(
-        &self,
-        partition: TopicPartition,
-        run: &Run,
-        from: Offset,
-        until: Offset,
-        max_bytes: usize,
-    ) -> Result<Vec<Bytes>, StorageError> {
-        let range = range(partition, run, from, until, max_bytes);
-        let number = run.segment;
-        self.with_segment(number, |database| match database {
-            Open::Active(open) => segment::read(open, number, range),
-            Open::Sealed(open) => segment::read(open, number, range),
-        })
-    }
-
-    /// The first batch, from `from` on and before `until`, that has a record at or after a time.
-    pub(super) fn find_timestamp(
-        &self,
-        partition: TopicPartition,
-        timestamp: TimestampMs,
-        mut from: Offset,
-        until: Offset,
-    ) -> Result<Option<RecordBatch>, StorageError> {
-        while from < until {
-            let Some(run) = self.runs().at_time(partition, timestamp, from) else { break };
-            let range = range(partition, &run, from, until, usize::MAX);
-            let number = run.segment;
-            let found = self.with_segment(number, |database| match database {
-                Open::Active(open) => segment::find_timestamp(open, number, range, timestamp),
-                Open::Sealed(open) => segment::find_timestamp(open, number, range, timestamp),
-            });
-            match found {
-                Ok(Some(batch)) => return Ok(Some(batch)),
-                _ if self.is_elsewhere(partition, range.from, &run) => {}
-                Ok(None) => from = run.end_offset,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether a run was moved or deleted since it was looked up.
-    fn is_elsewhere(&self, partition: TopicPartition, offset: Offset, run: &Run) -> bool {
-        let now = self.runs().at(partition, offset);
-        now.is_none_or(|now| now.segment != run.segment)
-    }
-
-    /// The first run that has the greatest timestamp of its partition.
-    pub(super) fn at_max_timestamp(&self, partition: TopicPartition) -> Option<Run> {
-        self.runs().at_max_timestamp(partition)
-    }
-
-    /// Looks at the runs of a partition, in order of offsets. Appends wait meanwhile.
-    pub(super) fn with_runs<T>(
-        &self,
-        partition: TopicPartition,
-        look: impl FnOnce(&[Run]) -> T,
-    ) -> T {
-        look(self.runs().of(partition))
-    }
-
-    pub(super) fn run_at(&self, partition: TopicPartition, offset: Offset) -> Option<Run> {
-        self.runs().at(partition, offset)
-    }
-
     pub(super) fn segment_bytes(&self) -> u64 {
         self.segment_bytes
-    }
-
-    /// What lives in a segment, by partition and offset.
-    pub(super) fn runs_of_segment(&self, segment: u64) -> Vec<(TopicPartition, Run)> {
-        self.runs().of_segment(segment)
-    }
-
-    /// Whether this is a run of the partition now, and can be replaced: it is sealed.
-    pub(super) fn is_sealed_run(&self, partition: TopicPartition, run: &Run) -> bool {
-        let now = self.runs().at(partition, run.first_offset);
-        let place = |run: &Run| (run.segment, run.first_offset, run.end_offset);
-        now.is_some_and(|now| place(&now) == place(run)) && run.segment != self.active().number
     }
 
     /// Closes the active segment, so that the next open has nothing to repair.
@@ -485,75 +370,6 @@ impl Log {
     fn open_segments(&self) -> MutexGuard<'_, Vec<(u64, Arc<ReadOnlyDatabase>)>> {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn with_segment<T>(
-        &self,
-        number: u64,
-        read: impl FnOnce(Open<'_>) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        {
-            let active = self.active();
-            // Without a database it may be sealed, and its successor not made for want of room.
-            let is_sealed = || self.disk_bytes().contains_key(&number);
-            if active.number == number && (active.database.is_some() || !is_sealed()) {
-                return read(Open::Active(active.database()?));
-            }
-        }
-        read(Open::Sealed(&*self.sealed(number)?))
-    }
-
-    fn sealed(&self, number: u64) -> Result<Arc<ReadOnlyDatabase>, StorageError> {
-        let mut open = self.open_segments();
-        if let Some(at) = open.iter().position(|(open, _)| *open == number) {
-            let entry = open.remove(at);
-            let database = Arc::clone(&entry.1);
-            open.push(entry);
-            return Ok(database);
-        }
-        let database = Arc::new(self.open_sealed(number)?);
-        if open.len() >= OPEN_SEGMENTS {
-            open.remove(0);
-        }
-        open.push((number, Arc::clone(&database)));
-        Ok(database)
-    }
-
-    fn open_sealed(&self, number: u64) -> Result<ReadOnlyDatabase, StorageError> {
-        let name = segment::file_name(number);
-        let open = || {
-            let backend = self.files.open(&name, OpenMode::Existing).map_err(at(&name))?;
-            Ok(Builder::new()
-                .set_cache_size(SEALED_CACHE_BYTES)
-                .open_read_only_with_backend(Backend(backend)))
-        };
-        match open()? {
-            Err(DatabaseError::RepairAborted) => {
-                // Closed by us, yet not found closed: repair it once.
-                let database = segment::open_database(&*self.files, &name)?;
-                database.close().map_err(at(&name))?;
-                open()?.map_err(at(&name))
-            }
-            opened => opened.map_err(at(&name)),
-        }
-    }
-}
-
-/// A segment to read from.
-enum Open<'a> {
-    Active(&'a Database),
-    Sealed(&'a ReadOnlyDatabase),
-}
-
-/// What to read of one run.
-fn range(
-    partition: TopicPartition,
-    run: &Run,
-    from: Offset,
-    until: Offset,
-    max_bytes: usize,
-) -> ReadRange {
-    let (from, until) = (from.max(run.first_offset), until.min(run.end_offset));
-    ReadRange { partition, from, until, max_bytes, sparse: run.sparse }
 }
 
 fn appended(segment: u64, extent: Extent, disk_bytes: u64) -> Placed {

@@ -58,6 +58,11 @@ impl Piece {
         Self { replaces: run, moved: Moved { extent, disk_bytes, sparse, horizon_ms }, chunks }
     }
 
+    /// Offset after the last that it covers.
+    pub fn end_offset(&self) -> Offset {
+        self.moved.extent.end_offset
+    }
+
     /// Bytes of its batches.
     pub fn bytes(&self) -> u64 {
         self.moved.extent.bytes

@@ -11,7 +11,7 @@ use crate::client::{Client, batch};
 use crate::util::Broker;
 
 /// Batches that fill a segment: each is a chunk of 1 MiB with its overhead.
-const SEGMENT_BATCHES: u64 = 510;
+const SEGMENT_BATCHES: u64 = 254;
 
 #[test]
 #[ignore = "a measurement: writes MILLSTREAM_RECOVERY_GIB, by default 1 and 10"]
@@ -23,7 +23,7 @@ fn a_start_after_a_kill_takes_under_a_second() {
         let mut client = Client::connect(broker.kafka()).unwrap();
         client.auto_create("t").unwrap();
         let full = batch(&["x".repeat(1_047_000)], None);
-        let batches = gib * 1024 / SEGMENT_BATCHES * SEGMENT_BATCHES - 20;
+        let batches = gib * 1024 / SEGMENT_BATCHES * SEGMENT_BATCHES - 10;
         for _ in 0..batches {
             client.produce("t", 0, &full).unwrap();
         }

@@ -1,0 +1,205 @@
+//! Reading the log: which run, which segment, and the segments that are open for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
+
+use super::Log;
+use crate::limits::OPEN_SEGMENTS;
+use crate::record::RecordBatch;
+use crate::storage::files::{Backend, OpenMode};
+use crate::storage::runs::Run;
+use crate::storage::segment::{self, ReadRange};
+use crate::storage::{StorageError, at};
+use crate::types::{Offset, TimestampMs, TopicPartition};
+
+/// Cache of a sealed segment, bytes: readers go through it in order, once.
+const SEALED_CACHE_BYTES: usize = 1 << 20;
+
+impl Log {
+    /// Reads batches from the one that contains `from`, or the first after it, before `until`. May
+    /// end early, at the end of a segment.
+    pub(in crate::storage) fn read(
+        &self,
+        partition: TopicPartition,
+        mut from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        while from < until {
+            let Some(run) = self.runs().stretch(partition, from, max_bytes) else { break };
+            if run.first_offset >= until {
+                break;
+            }
+            match self.read_run(partition, &run, from, until, max_bytes) {
+                Ok(stretches) if !stretches.is_empty() => return Ok(stretches),
+                _ if self.is_elsewhere(partition, from, &run) => {}
+                Ok(_) if run.sparse => from = run.end_offset,
+                Ok(_) => {
+                    return Err(StorageError::Corrupt {
+                        segment: run.segment,
+                        partition,
+                        offset: from,
+                        end_offset: run.end_offset,
+                        reason: "nothing is there".to_owned(),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Reads batches of one run.
+    pub(in crate::storage) fn read_run(
+        &self,
+        partition: TopicPartition,
+        run: &Run,
+        from: Offset,
+        until: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let range = range(partition, run, from, until, max_bytes);
+        let number = run.segment;
+        self.with_segment(number, |database| match database {
+            Open::Active(open) => segment::read(open, number, range),
+            Open::Sealed(open) => segment::read(open, number, range),
+        })
+    }
+
+    /// The first batch, from `from` on and before `until`, that has a record at or after a time.
+    pub(in crate::storage) fn find_timestamp(
+        &self,
+        partition: TopicPartition,
+        timestamp: TimestampMs,
+        mut from: Offset,
+        until: Offset,
+    ) -> Result<Option<RecordBatch>, StorageError> {
+        while from < until {
+            let Some(run) = self.runs().at_time(partition, timestamp, from) else { break };
+            let range = range(partition, &run, from, until, usize::MAX);
+            let number = run.segment;
+            let found = self.with_segment(number, |database| match database {
+                Open::Active(open) => segment::find_timestamp(open, number, range, timestamp),
+                Open::Sealed(open) => segment::find_timestamp(open, number, range, timestamp),
+            });
+            match found {
+                Ok(Some(batch)) => return Ok(Some(batch)),
+                _ if self.is_elsewhere(partition, range.from, &run) => {}
+                Ok(None) => from = run.end_offset,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a run was moved or deleted since it was looked up.
+    fn is_elsewhere(&self, partition: TopicPartition, offset: Offset, run: &Run) -> bool {
+        let now = self.runs().at(partition, offset);
+        now.is_none_or(|now| now.segment != run.segment)
+    }
+
+    /// The first run that has the greatest timestamp of its partition.
+    pub(in crate::storage) fn at_max_timestamp(&self, partition: TopicPartition) -> Option<Run> {
+        self.runs().at_max_timestamp(partition)
+    }
+
+    /// Looks at the runs of a partition, in order of offsets. Appends wait meanwhile.
+    pub(in crate::storage) fn with_runs<T>(
+        &self,
+        partition: TopicPartition,
+        look: impl FnOnce(&[Run]) -> T,
+    ) -> T {
+        look(self.runs().of(partition))
+    }
+
+    pub(in crate::storage) fn run_at(
+        &self,
+        partition: TopicPartition,
+        offset: Offset,
+    ) -> Option<Run> {
+        self.runs().at(partition, offset)
+    }
+
+    /// What lives in a segment, by partition and offset.
+    pub(in crate::storage) fn runs_of_segment(&self, segment: u64) -> Vec<(TopicPartition, Run)> {
+        self.runs().of_segment(segment)
+    }
+
+    /// Whether this is a run of the partition now, and can be replaced: it is sealed.
+    pub(in crate::storage) fn is_sealed_run(&self, partition: TopicPartition, run: &Run) -> bool {
+        let now = self.runs().at(partition, run.first_offset);
+        let place = |run: &Run| (run.segment, run.first_offset, run.end_offset);
+        now.is_some_and(|now| place(&now) == place(run)) && run.segment != self.active().number
+    }
+
+    fn with_segment<T>(
+        &self,
+        number: u64,
+        read: impl FnOnce(Open<'_>) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        {
+            let active = self.active();
+            // Without a database it may be sealed, and its successor not made for want of room.
+            let is_sealed = || self.disk_bytes().contains_key(&number);
+            if active.number == number && (active.database.is_some() || !is_sealed()) {
+                return read(Open::Active(active.database()?));
+            }
+        }
+        read(Open::Sealed(&*self.sealed(number)?))
+    }
+
+    fn sealed(&self, number: u64) -> Result<Arc<ReadOnlyDatabase>, StorageError> {
+        let mut open = self.open_segments();
+        if let Some(at) = open.iter().position(|(open, _)| *open == number) {
+            let entry = open.remove(at);
+            let database = Arc::clone(&entry.1);
+            open.push(entry);
+            return Ok(database);
+        }
+        let database = Arc::new(self.open_sealed(number)?);
+        if open.len() >= OPEN_SEGMENTS {
+            open.remove(0);
+        }
+        open.push((number, Arc::clone(&database)));
+        Ok(database)
+    }
+
+    fn open_sealed(&self, number: u64) -> Result<ReadOnlyDatabase, StorageError> {
+        let name = segment::file_name(number);
+        let open = || {
+            let backend = self.files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+            Ok(Builder::new()
+                .set_cache_size(SEALED_CACHE_BYTES)
+                .open_read_only_with_backend(Backend(backend)))
+        };
+        match open()? {
+            Err(DatabaseError::RepairAborted) => {
+                // Closed by us, yet not found closed: repair it once.
+                let database = segment::open_database(&*self.files, &name)?;
+                database.close().map_err(at(&name))?;
+                open()?.map_err(at(&name))
+            }
+            opened => opened.map_err(at(&name)),
+        }
+    }
+}
+
+/// A segment to read from.
+enum Open<'a> {
+    Active(&'a Database),
+    Sealed(&'a ReadOnlyDatabase),
+}
+
+/// What to read of one run.
+fn range(
+    partition: TopicPartition,
+    run: &Run,
+    from: Offset,
+    until: Offset,
+    max_bytes: usize,
+) -> ReadRange {
+    let (from, until) = (from.max(run.first_offset), until.min(run.end_offset));
+    ReadRange { partition, from, until, max_bytes, sparse: run.sparse }
+}
