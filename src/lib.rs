@@ -11,7 +11,7 @@
 //! | 0 | [`record`] | the record batch v2: view, validate, build, compress | I/O |
 //! | 1 | [`storage`] | segments, journal, meta on redb | name tokio, Kafka messages, plugins |
 //! | 1 | [`plugin`] | the wasmtime host: compile, check, call, limit | name broker or storage |
-//! | 2 | [`broker`] | topics, groups, producers, the committer | parse a wire format |
+//! | 2 | [`broker`] | topics, groups, producers, the committer, the cleaner | parse a wire format |
 //! | 3 | [`kafka`] | the Kafka protocol: frames, messages, codes | know that pipelines exist |
 //! | 3 | [`pipeline`] | manifest, graph, runner | name a Kafka message or a redb table |
 //! | 4 | [`http`] | the admin API; JSON shapes live here only | decide anything |
@@ -25,6 +25,8 @@
 //! - Nothing is visible before it is durable: the high watermark, pipeline reads and
 //!   acknowledgements move after the segment's fsync returned.
 //! - Nothing read back from disk is trusted: a batch's CRC-32C is checked again on read.
+//! - What is not deleted is in one place that a crash leaves: moving, compacting and unlinking change
+//!   the log a run at a time, each in one transaction.
 //! - Every file operation goes through [`storage::Files`], every look at the time through
 //!   [`clock::Clock`].
 //! - Every queue, frame, batch and wait has a cap in [`limits`].

@@ -72,8 +72,8 @@ pub const CHUNK_BYTES: usize = MIB;
 /// Bytes on disk of a run, the stretch of a partition that retention, moving and compaction take
 /// at once and that a lookup by time reads; the index of them takes 80 bytes of memory each.
 pub const RUN_BYTES: u64 = CHUNK_BYTES as u64;
-/// Longest time between the first and the last timestamp of a run, milliseconds: an hour of what
-/// comes in drops expires by the hour.
+/// Longest time between the first and the last timestamp of a run that is not very small,
+/// milliseconds: what comes in drops expires by the hour.
 pub const RUN_SPAN_MS: i64 = 3_600_000;
 /// Keys that one pass of compaction keeps in mind, about 40 bytes each; further ones wait for
 /// another pass.
@@ -103,6 +103,11 @@ pub const META_PENDING_BYTES: usize = 16 * MIB;
 
 /// Unreadable places on disk that are told one by one.
 pub const UNREADABLE_PLACES: usize = 1_000;
+
+/// How long no write is tried after one that failed, milliseconds; doubled as long as they fail.
+pub const OUTAGE_MS: u64 = 1_000;
+/// Longest such time, milliseconds.
+pub const OUTAGE_MS_MAX: u64 = 10_000;
 
 /// Commits waiting for the committer.
 pub const COMMIT_QUEUE: usize = 10_000;

@@ -173,7 +173,7 @@ impl Server {
 
         let failure = tokio::select! {
             () = shutdown => None,
-            reason = broker.failed() => Some(reason),
+            reason = broker.lost() => Some(reason),
         };
         tracing::info!("stopping");
         stop.send_replace(true);

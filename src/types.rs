@@ -79,9 +79,6 @@ fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
 }
 
 fn check_group_id(what: &'static str, name: &str) -> Result<(), NameError> {
-    if name.is_empty() {
-        return Err(NameError::Empty { what });
-    }
     if name.len() > GROUP_ID_BYTES {
         return Err(NameError::TooLong { what, bytes: name.len(), max: GROUP_ID_BYTES });
     }
@@ -167,7 +164,8 @@ name_type!(
     PluginName, "plugin name", check_name
 );
 name_type!(
-    /// Id of a consumer group: any text that is not empty, as in Kafka.
+    /// Id of a consumer group: any text. Kafka allows an empty one, which can hold offsets but
+    /// have no members.
     GroupId, "group id", check_group_id
 );
 
@@ -259,7 +257,8 @@ mod tests {
     #[test]
     fn group_ids_are_free_text() {
         assert!(GroupId::new("my group/ä").is_ok());
-        assert!(GroupId::new("").is_err());
+        assert!(GroupId::new("").is_ok());
+        assert!(GroupId::new(&"x".repeat(GROUP_ID_BYTES + 1)).is_err());
     }
 
     #[test]

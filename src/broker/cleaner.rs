@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use super::Shared;
 use super::committer::{Committer, Request};
-use super::compaction::{Need, Pass, Work, need};
+use super::compaction::{Need, Pass, PassError, Work, need};
 use super::retention::{AgeClock, Mark, log_start};
 use super::topics::Topic;
 use crate::limits::{
     CLEAN_BYTES_PER_SECOND, CLEAN_ROUND_MS, RUN_BYTES, SEGMENT_AGE_MIN_MS, SMALL_SEGMENTS,
 };
-use crate::storage::{Effects, Group, Piece, Run, SegmentUse};
+use crate::storage::{Effects, Group, Piece, Replaced, Run, SegmentUse};
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
 /// Who cleans.
@@ -66,6 +66,16 @@ impl Hand<'_> {
     }
 }
 
+impl Committer {
+    /// Puts pieces in the place of their runs, and does what may follow: there may be no group
+    /// for a long time that would.
+    fn rewrite(&mut self, pieces: Vec<Piece>) -> Result<Replaced, String> {
+        let written = self.admin(|store| store.replace(pieces))?;
+        self.maintain();
+        Ok(written)
+    }
+}
+
 impl Cleaner {
     pub(super) fn new(shared: Arc<Shared>, compacted: HashMap<TopicPartition, Offset>) -> Self {
         let (wall_ms, now) = (shared.clock.now_ms(), shared.clock.monotonic());
@@ -98,7 +108,7 @@ impl Cleaner {
 
     fn take_step(&mut self, hand: &mut Hand<'_>) -> Duration {
         let started = self.shared.clock.monotonic();
-        if self.shared.failure().is_none() {
+        if self.shared.outage().is_none() {
             if started >= self.next_round {
                 self.next_round = started + Duration::from_millis(CLEAN_ROUND_MS);
                 self.round(hand, started);
@@ -234,7 +244,8 @@ impl Cleaner {
                 Ok(batches) => pieces.push(Piece::moved(partition, run, &batches)),
                 Err(error) => {
                     // It stays, and the segment with it.
-                    tracing::error!(segment, %error, "cannot move what cannot be read");
+                    let error = self.shared.unreadable(error);
+                    tracing::warn!(segment, %error, "what cannot be read is not moved");
                     self.unreadable.0.insert(segment);
                 }
             }
@@ -245,15 +256,14 @@ impl Cleaner {
         }
         let last = self.emptying.is_none();
         let written = hand.run(move |committer| {
-            committer.admin(|store| {
-                let written = store.replace(pieces)?;
-                if last {
-                    store.unlink(segment)?;
-                }
-                Ok(written.bytes)
-            })
+            let written = committer.rewrite(pieces);
+            if last && written.is_ok() {
+                // What is not empty stays for another time.
+                let _ = committer.admin(|store| store.unlink(segment));
+            }
+            written
         });
-        Some(written.and_then(Result::ok).unwrap_or(0))
+        Some(written.and_then(Result::ok).map_or(0, |written| written.bytes))
     }
 
     /// Finds the partition that needs compaction most.
@@ -303,9 +313,8 @@ impl Cleaner {
         match pass.step(&self.shared.store) {
             Ok(Work::More) => Some(0),
             Ok(Work::Pieces(pieces)) => {
-                let write =
-                    move |committer: &mut Committer| committer.admin(|store| store.replace(pieces));
-                let Some(Ok(written)) = hand.run(write) else {
+                let written = hand.run(move |committer| committer.rewrite(pieces));
+                let Some(Ok(written)) = written else {
                     self.pass = None;
                     return Some(0);
                 };
@@ -319,16 +328,22 @@ impl Cleaner {
                 self.pass = None;
                 let effects = Effects { compacted: vec![(partition, upto)], ..Effects::default() };
                 let group = Group { effects, ..Group::default() };
-                let is_there = self.shared.partition(partition).is_some();
-                let done = is_there
-                    .then(|| hand.run(|committer| committer.admin(|store| store.commit(group))));
-                if let Some(Some(Ok(()))) = done {
+                let done = hand.run(move |committer| {
+                    // A topic that is gone meanwhile is to leave no trace.
+                    let is_there = committer.shared.partition(partition).is_some();
+                    is_there && committer.admin(|store| store.commit(group)).is_ok()
+                });
+                if done == Some(true) {
                     self.compacted.insert(partition, upto);
                 }
                 Some(0)
             }
             Err(error) => {
-                tracing::error!(?partition, %error, "not compacted until the next start");
+                let error = match error {
+                    PassError::Storage(error) => self.shared.unreadable(error).to_string(),
+                    PassError::Batch(error) => error.to_string(),
+                };
+                tracing::warn!(?partition, %error, "not compacted until the next start");
                 self.pass = None;
                 self.unreadable.1.insert(partition);
                 Some(0)

@@ -15,14 +15,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::Shared;
 use super::alteration::Alteration;
 use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChange};
+use super::outage::Outage;
 use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
 use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{DEFAULT_PARTITIONS, GROUP_BYTES, PRODUCERS};
 use crate::record::TimestampType;
 use crate::storage::{
-    ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState, StorageError,
-    Store, TopicRow,
+    Changes, ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState,
+    StorageError, Store, TopicRow,
 };
 use crate::types::{Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
@@ -50,10 +51,11 @@ pub(super) struct QueuePermit {
 
 /// The writer's side of a broker.
 pub struct Committer {
-    store: Store,
+    pub(super) store: Store,
     pub(super) shared: Arc<Shared>,
     pub(super) tails: TailBudget,
     pub(super) producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
+    pub(super) outage: Outage,
 }
 
 /// A group that is being put together.
@@ -77,7 +79,7 @@ struct PanicGuard(Arc<Shared>);
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail("the committer's thread panicked");
+            self.0.lose("the committer's thread panicked");
         }
     }
 }
@@ -98,10 +100,11 @@ impl Committer {
         for (ProducerKey { partition, producer_id }, state) in producers {
             by_partition.entry(partition).or_default().insert(producer_id, state);
         }
-        Self { store, shared, tails: TailBudget::new(), producers: by_partition }
+        let (tails, outage) = (TailBudget::new(), Outage::default());
+        Self { store, shared, tails, producers: by_partition, outage }
     }
 
-    /// Serves the queue until it is told to stop, its senders are gone, or the storage fails.
+    /// Serves the queue until it is told to stop, its senders are gone, or the storage is lost.
     pub(super) fn run(mut self, queue: &Receiver<Request>) {
         let _guard = PanicGuard(Arc::clone(&self.shared));
         let mut next = None;
@@ -122,7 +125,7 @@ impl Committer {
                     return;
                 }
             }
-            if self.shared.failure().is_some() {
+            if self.outage.is_for_good() {
                 return;
             }
         }
@@ -134,13 +137,15 @@ impl Committer {
     /// The next request; runs what is due while there is none. `None` when there will be none.
     fn wait(&mut self, queue: &Receiver<Request>) -> Option<Request> {
         loop {
-            let Some(flush_at) = self.store.next_flush() else { return queue.recv().ok() };
-            let wait = flush_at.saturating_sub(self.shared.clock.monotonic());
+            let due = self.outage.retry_at().or_else(|| self.store.next_flush());
+            let Some(due) = due else { return queue.recv().ok() };
+            let wait = due.saturating_sub(self.shared.clock.monotonic());
             match queue.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(request) => return Some(request),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    if !self.maintain() {
+                    self.maintain();
+                    if self.outage.is_for_good() {
                         return None;
                     }
                 }
@@ -182,6 +187,10 @@ impl Committer {
     /// Makes a group of commits durable, in order, and publishes it. One outcome a commit; a
     /// refused one leaves no trace.
     pub fn commit_group(&mut self, commits: Vec<Commit>) -> Vec<Result<Committed, CommitError>> {
+        if let Some(reason) = self.still_out() {
+            let refused = || Err(CommitError::Storage(reason.clone()));
+            return commits.iter().map(|_| refused()).collect();
+        }
         let mut group = GroupBuilder::default();
         let outcomes: Vec<_> =
             commits.into_iter().map(|commit| self.admit(&mut group, commit)).collect();
@@ -189,23 +198,27 @@ impl Committer {
             return outcomes;
         }
         match self.write(group) {
-            Ok(()) => outcomes,
+            Ok(()) => {
+                self.outage.is_over();
+                outcomes
+            }
             Err(error) => {
-                self.shared.fail(&error.to_string());
                 let failed = CommitError::Storage(error.to_string());
+                self.begin_outage(&error);
                 outcomes.into_iter().map(|outcome| outcome.and(Err(failed.clone()))).collect()
             }
         }
     }
 
-    /// Rolls and flushes what is due. `false` when the storage failed.
+    /// Rolls and flushes what is due, or ends an outage that may be over. `false` when the storage
+    /// does not take writes.
     pub fn maintain(&mut self) -> bool {
-        if self.shared.failure().is_some() {
+        if self.still_out().is_some() {
             return false;
         }
         let result = self.store.maintain();
         if let Err(error) = &result {
-            self.shared.fail(&error.to_string());
+            self.begin_outage(error);
         }
         result.is_ok()
     }
@@ -350,12 +363,11 @@ impl Committer {
             published.push((topic, partition, end_offset, chunks));
         }
         let effects = &mut group.effects;
+        effects.producers = self.forgotten(&builder.producers);
         for (key, state) in builder.producers {
-            if let Some(forgotten) = self.remember(key, state.clone()) {
-                effects.producers.push((forgotten, None));
-            }
             effects.producers.push((key, Some(state)));
         }
+        let producers = effects.producers.clone();
         effects.offsets = builder.offsets.into_iter().collect();
         effects.state = builder.state.into_iter().map(|s| (s.key, s.value)).collect();
         let offsets = effects.offsets.clone();
@@ -369,23 +381,45 @@ impl Committer {
                 partition.advance(end_offset);
             }
         }
+        for (key, state) in producers {
+            self.remember(key, state);
+        }
         // Last: who sees a checkpoint sees the outputs before it.
         self.shared.publish_offsets(offsets);
         Ok(())
     }
 
-    /// Keeps a producer's state. Returns the producer that is forgotten for it: the longest
-    /// silent one of a partition that has too many.
-    fn remember(&mut self, key: ProducerKey, state: ProducerState) -> Option<ProducerKey> {
+    fn remember(&mut self, key: ProducerKey, state: Option<ProducerState>) {
         let producers = self.producers.entry(key.partition).or_default();
-        producers.insert(key.producer_id, state);
-        if producers.len() <= PRODUCERS {
-            return None;
+        match state {
+            Some(state) => producers.insert(key.producer_id, state),
+            None => producers.remove(&key.producer_id),
+        };
+    }
+
+    /// The producers that are forgotten when these are remembered: the longest silent ones of
+    /// partitions that would have too many.
+    fn forgotten(
+        &self,
+        new: &HashMap<ProducerKey, ProducerState>,
+    ) -> Changes<ProducerKey, ProducerState> {
+        let mut counts: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+        new.keys().for_each(|key| *counts.entry(key.partition).or_default() += 1);
+        let mut forgotten = Vec::new();
+        for (partition, count) in counts {
+            let Some(known) = self.producers.get(&partition) else { continue };
+            if known.len() + count <= PRODUCERS {
+                continue;
+            }
+            let key = |producer_id| ProducerKey { partition, producer_id };
+            let again = known.keys().filter(|id| new.contains_key(&key(**id))).count();
+            let excess = (known.len() + count - again).saturating_sub(PRODUCERS);
+            let mut silent: Vec<_> =
+                known.iter().filter(|(id, _)| !new.contains_key(&key(**id))).collect();
+            silent.sort_unstable_by_key(|(_, state)| state.last_append_ms);
+            forgotten.extend(silent.into_iter().take(excess).map(|(id, _)| (key(*id), None)));
         }
-        let silent = producers.iter().filter(|(id, _)| **id != key.producer_id);
-        let producer_id = *silent.min_by_key(|(_, state)| state.last_append_ms)?.0;
-        producers.remove(&producer_id);
-        Some(ProducerKey { partition: key.partition, producer_id })
+        forgotten
     }
 
     /// The producers that are known in a partition, by id.
@@ -459,22 +493,29 @@ impl Committer {
             return Err(TopicError::Unknown(id));
         };
         self.admin(|store| store.delete_topic(topic.row())).map_err(TopicError::Storage)?;
+        self.forget_topic(&topic);
+        Ok(())
+    }
+
+    pub(super) fn forget_topic(&mut self, topic: &Topic) {
+        let id = topic.id();
         self.shared.topics_mut().remove(id);
         self.shared.offsets_mut().forget(id);
         self.producers.retain(|partition, _| partition.topic != id);
         topic.mark_deleted();
-        Ok(())
     }
 
-    /// Makes a rare change of the store; its error is the broker's failure.
+    /// Makes a rare change of the store; its error begins an outage.
     pub(super) fn admin<T>(
         &mut self,
         change: impl FnOnce(&mut Store) -> Result<T, StorageError>,
     ) -> Result<T, String> {
+        if let Some(reason) = self.still_out() {
+            return Err(reason);
+        }
         change(&mut self.store).map_err(|error| {
-            let reason = error.to_string();
-            self.shared.fail(&reason);
-            reason
+            self.begin_outage(&error);
+            error.to_string()
         })
     }
 }

@@ -48,6 +48,8 @@ pub struct UnreadablePlace {
     pub partition: PartitionIndex,
     /// The first offset that cannot be read.
     pub offset: Offset,
+    /// The offset from which on it may be readable again.
+    pub end_offset: Offset,
     /// What is wrong.
     pub reason: String,
 }
@@ -82,8 +84,8 @@ impl Counters {
         if places.iter().any(known) || places.len() >= UNREADABLE_PLACES {
             return;
         }
-        let UnreadablePlace { topic, partition, offset, reason } = &place;
-        tracing::error!(%topic, partition, offset, "records cannot be read: {reason}");
+        let UnreadablePlace { topic, partition, offset, end_offset, reason } = &place;
+        tracing::error!(%topic, partition, offset, end_offset, "records cannot be read: {reason}");
         places.push(place);
     }
 
@@ -103,6 +105,7 @@ mod tests {
             topic: TopicName::new("t").unwrap(),
             partition: 3,
             offset,
+            end_offset: offset + 1,
             reason: "crc".to_owned(),
         };
         for offset in [7, 7, 9] {

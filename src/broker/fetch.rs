@@ -167,14 +167,15 @@ impl Shared {
     }
 
     /// Reports records that are not those that were written.
-    fn unreadable(&self, error: StorageError) -> ReadError {
-        if let StorageError::Corrupt { partition, offset, reason, .. } = &error
+    pub(super) fn unreadable(&self, error: StorageError) -> ReadError {
+        if let StorageError::Corrupt { partition, offset, end_offset, reason, .. } = &error
             && let Some(topic) = self.partition(*partition)
         {
             self.counters.unreadable(UnreadablePlace {
                 topic: topic.name().clone(),
                 partition: partition.partition,
                 offset: *offset,
+                end_offset: *end_offset,
                 reason: reason.clone(),
             });
         }

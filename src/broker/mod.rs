@@ -18,6 +18,7 @@ mod group;
 mod groups;
 mod log_start;
 mod offsets;
+mod outage;
 mod producers;
 mod read_memory;
 mod retention;
@@ -102,7 +103,10 @@ struct Shared {
     offsets: RwLock<Offsets>,
     groups: Coordinator,
     counters: Counters,
-    failure: watch::Sender<Option<String>>,
+    /// Why the storage takes no writes at the moment.
+    outage: watch::Sender<Option<String>>,
+    /// Why it never will again.
+    loss: watch::Sender<Option<String>>,
 }
 
 impl Broker {
@@ -173,7 +177,8 @@ impl Broker {
             offsets: RwLock::default(),
             groups,
             counters: Counters::default(),
-            failure: watch::Sender::new(None),
+            outage: watch::Sender::new(None),
+            loss: watch::Sender::new(None),
         });
         shared.publish_offsets(offsets.into_iter().map(|(key, value)| (key, Some(value))));
         let committer = Committer::new(store, Arc::clone(&shared), producers);
@@ -385,11 +390,16 @@ impl Broker {
         self.blocking(move |shared| shared.store.component(&digest)).await
     }
 
-    /// Resolves when the storage has failed, with the reason. Nothing is acknowledged any more;
-    /// what is durable can still be read.
-    pub async fn failed(&self) -> String {
-        let mut failure = self.shared.failure.subscribe();
-        let reason = failure.wait_for(Option::is_some).await.map(|reason| reason.clone());
+    /// Why the storage takes no writes at the moment, if it does not: a write has failed. Until it
+    /// is opened again nothing is acknowledged, and what is durable can be read.
+    pub fn outage(&self) -> Option<String> {
+        self.shared.outage()
+    }
+
+    /// Resolves when the storage is lost for good, with the reason.
+    pub async fn lost(&self) -> String {
+        let mut loss = self.shared.loss.subscribe();
+        let reason = loss.wait_for(Option::is_some).await.map(|reason| reason.clone());
         match reason {
             Ok(reason) => reason.unwrap_or_default(),
             Err(_) => std::future::pending().await,
@@ -487,19 +497,14 @@ impl Shared {
         }
     }
 
-    /// The first failure of the storage is everybody's.
-    fn fail(&self, reason: &str) {
-        tracing::error!(reason, "storage failed, nothing more is acknowledged");
-        self.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
-            if first {
-                *failure = Some(reason.to_owned());
-            }
-            first
-        });
+    /// Says that the storage takes no writes any more.
+    fn lose(&self, reason: &str) {
+        tracing::error!(reason, "the storage is lost, nothing more is acknowledged");
+        self.outage.send_replace(Some(reason.to_owned()));
+        self.loss.send_replace(Some(reason.to_owned()));
     }
 
-    fn failure(&self) -> Option<String> {
-        self.failure.borrow().clone()
+    fn outage(&self) -> Option<String> {
+        self.outage.borrow().clone()
     }
 }

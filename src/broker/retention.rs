@@ -32,7 +32,7 @@ pub(super) fn log_start(
         let too_old = too_old && run.end_offset <= aged;
         let keeps = bytes.saturating_sub(run.bytes);
         let too_many = config.retention_bytes.is_some_and(|limit| keeps >= limit);
-        if !too_old && !(too_many && run.bytes > 0) {
+        if !(too_old || too_many && run.bytes > 0) {
             break;
         }
         bytes = keeps;

@@ -315,6 +315,10 @@ mod tests {
         fetch.seek(slots[7], 1, MANY);
         assert!(fetch.fetch(NOW).await.is_empty());
         assert!(fetch.active.is_empty());
+        world.topic.partition(7).unwrap().move_start(1);
+        let reads = fetch.fetch(NOW).await;
+        assert_eq!(names(&reads), [slots[7]], "records were deleted");
+        assert!(fetch.active.is_empty());
     }
 
     #[tokio::test]

@@ -128,7 +128,7 @@ impl Partition {
     }
 
     pub(super) fn move_start(&self, log_start_offset: Offset) {
-        self.progress.send_modify(|progress| progress.log_start_offset = log_start_offset);
+        self.change(|progress| progress.log_start_offset = log_start_offset);
     }
 
     pub(super) fn advance(&self, high_watermark: Offset) {

@@ -13,7 +13,7 @@ use crate::storage::MemoryFiles;
 use crate::types::{PartitionIndex, TopicName, TopicPartition};
 
 pub(super) struct World {
-    files: MemoryFiles,
+    pub(super) files: MemoryFiles,
     pub(super) clock: Arc<ManualClock>,
     pub(super) broker: Broker,
     pub(super) committer: Committer,
@@ -37,6 +37,11 @@ impl World {
         self.files = self.files.crash_image(|_| 0);
         (self.broker, self.committer) = open(&self.files, &self.clock);
         self.topic = self.broker.topic("t").unwrap();
+    }
+
+    /// Another broker on the same files.
+    pub(super) fn open_again(&self) -> Broker {
+        open(&self.files, &self.clock).0
     }
 
     pub(super) fn at(&self, partition: PartitionIndex) -> TopicPartition {

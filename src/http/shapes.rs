@@ -39,6 +39,8 @@ pub struct UnreadableView {
     pub partition: PartitionIndex,
     /// The first offset that cannot be read.
     pub offset: Offset,
+    /// The offset from which on it may be readable again.
+    pub end_offset: Offset,
     /// What is wrong.
     pub reason: String,
 }

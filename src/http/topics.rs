@@ -8,7 +8,6 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
 
 use super::Api;
 use super::error::{ApiError, parse};
@@ -22,7 +21,7 @@ use crate::types::{OffsetOwner, TopicName};
 /// `GET /health`
 pub(super) async fn health(State(api): State<Api>) -> Response {
     let broker = &api.service.broker;
-    let reason = broker.failed().now_or_never();
+    let reason = broker.outage();
     let (status, word) = match reason {
         None => (StatusCode::OK, "ok"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
@@ -43,6 +42,7 @@ pub(super) async fn broker(State(api): State<Api>) -> Json<BrokerView> {
         topic: place.topic.to_string(),
         partition: place.partition,
         offset: place.offset,
+        end_offset: place.end_offset,
         reason: place.reason,
     });
     let unreadable = unreadable.collect();

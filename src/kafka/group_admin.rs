@@ -256,7 +256,8 @@ pub(super) async fn delete_offsets(
 ) -> OffsetDeleteResponse {
     let refuse = |error_code| OffsetDeleteResponse { error_code, ..Default::default() };
     let broker = &caller.context.broker;
-    let Ok(group) = GroupId::new(&request.group_id) else {
+    let group = GroupId::new(&request.group_id).ok().filter(|_| !request.group_id.is_empty());
+    let Some(group) = group else {
         return refuse(ErrorCode::InvalidGroupId);
     };
     let Some(found) = broker.describe_group(&group) else {

@@ -162,8 +162,10 @@ fn text(value: &Option<Str>) -> Option<String> {
     value.as_ref().map(ToString::to_string)
 }
 
+/// The id of a group that can have members.
 fn group_id(id: &Str) -> Result<GroupId, ErrorCode> {
-    GroupId::new(id).map_err(|_| ErrorCode::InvalidGroupId)
+    let group = GroupId::new(id).ok().filter(|_| !id.is_empty());
+    group.ok_or(ErrorCode::InvalidGroupId)
 }
 
 pub(super) async fn find_coordinator(
@@ -171,11 +173,10 @@ pub(super) async fn find_coordinator(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let locate = |key: Str| {
-        let refusal = match (request.key_type, key.is_empty()) {
-            (GROUP_KEY, false) => None,
-            (GROUP_KEY, true) => Some(ErrorCode::InvalidGroupId),
+        let refusal = match request.key_type {
+            GROUP_KEY => None,
             // Transactions are not served yet; this is the one answer that clients take as final.
-            (TRANSACTION_KEY, _) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
+            TRANSACTION_KEY => Some(ErrorCode::TransactionalIdAuthorizationFailed),
             _ => Some(ErrorCode::InvalidRequest),
         };
         match refusal {

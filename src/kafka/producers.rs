@@ -73,6 +73,8 @@ message! {
     }
 }
 
+const NO_SUCH_TOPIC: &str = "This server does not host this topic-partition.";
+
 pub(super) async fn init(
     caller: Caller<'_>,
     request: InitProducerIdRequest,
@@ -134,7 +136,11 @@ pub(super) async fn describe(
                 Ok(active) => {
                     answer.active_producers = active.into_iter().map(state).collect();
                 }
-                Err(code) => answer.error_code = code,
+                Err(code) => {
+                    answer.error_code = code;
+                    // As Kafka: not for the unknown partition of a known topic.
+                    answer.error_message = topic.is_none().then(|| Str::from_static(NO_SUCH_TOPIC));
+                }
             }
             partitions.push(answer);
         }

@@ -36,6 +36,8 @@ pub struct Effects {
 pub struct Moved {
     /// What it covers. Its bytes may be none.
     pub extent: Extent,
+    /// What they take on disk, about.
+    pub disk_bytes: u64,
     /// Whether records may be missing between its offsets.
     pub sparse: bool,
     /// When its tombstones may go; [`TimestampMs::MAX`] if it is not known to have any.

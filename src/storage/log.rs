@@ -11,7 +11,7 @@ use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Backend, Files, OpenMode, Place};
 use super::journal::{Extent, Moved};
 use super::meta::Meta;
-use super::redo::{self, RedoLog};
+use super::redo::{self, RedoLog, SegmentFile};
 use super::runs::{Placed, Run, Runs};
 use super::segment::{self, ActiveSegment, ReadRange};
 use super::{StorageError, at};
@@ -62,8 +62,26 @@ impl std::fmt::Debug for Log {
 /// The segment that is written.
 struct Active {
     number: u64,
-    /// `None` only after a failure to begin the next segment.
-    open: Option<ActiveSegment>,
+    file: SegmentFile,
+    /// `None` only after a failed write.
+    database: Option<Database>,
+}
+
+impl Active {
+    fn new(number: u64, ActiveSegment { database, file }: ActiveSegment) -> Self {
+        Self { number, file, database: Some(database) }
+    }
+
+    fn database(&self) -> Result<&Database, StorageError> {
+        self.database.as_ref().ok_or(StorageError::Failed)
+    }
+
+    /// Closes it, so that nothing must be repaired or replayed when it is opened.
+    fn close(&mut self) -> Result<(), StorageError> {
+        self.file.finish();
+        let database = self.database.take().ok_or(StorageError::Failed)?;
+        database.close().map_err(at(&segment::file_name(self.number)))
+    }
 }
 
 /// How much was written.
@@ -106,8 +124,8 @@ impl Log {
         let (active, written) = match unsealed[..] {
             [] => {
                 let number = sealed.disk_bytes.keys().max().map_or(1, |last| last + 1);
-                let open = Some(segment::create(&*files, number, &redo)?);
-                (Active { number, open }, Written { last_sequence, ..Written::default() })
+                let active = Active::new(number, segment::create(&*files, number, &redo)?);
+                (active, Written { last_sequence, ..Written::default() })
             }
             [number] => {
                 let open = segment::open_active(&*files, number, &redo)?;
@@ -183,8 +201,8 @@ impl Log {
     ) -> Result<u64, StorageError> {
         let number = {
             let active = self.active();
-            let Some(open) = &active.open else { return Err(StorageError::Failed) };
-            segment::append(&open.database, active.number, sequence, chunks, journal_entry)?;
+            let database = active.database()?;
+            segment::append(database, active.number, sequence, chunks, journal_entry)?;
             active.number
         };
         let mut written = self.written();
@@ -214,25 +232,63 @@ impl Log {
         let mut written = self.written();
         let Some(first_sequence) = written.first_sequence else { return Ok(()) };
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = active.open.take() else { return Err(StorageError::Failed) };
         let number = active.number;
-        open.close().map_err(at(&segment::file_name(number)))?;
+        active.close()?;
         let runs = self.runs().of_segment(number);
         meta.seal(number, (first_sequence, written.last_sequence), written.bytes, &runs)?;
-        self.disk_bytes().insert(number, written.bytes);
-        let next = segment::create(&*self.files, number + 1, &self.redo)?;
-        tracing::info!(sealed = number, active = number + 1, "began a new segment");
-        *active = Active { number: number + 1, open: Some(next) };
-        written.bytes = 0;
-        written.first_sequence = None;
+        self.begin_next(&mut active, &mut written)
+    }
+
+    /// Makes the successor of a segment that is recorded as sealed.
+    fn begin_next(&self, active: &mut Active, written: &mut Written) -> Result<(), StorageError> {
+        let (sealed, number) = (active.number, active.number + 1);
+        self.disk_bytes().insert(sealed, written.bytes);
+        // After a failure it may be there, and whether all of it is on the disk nobody knows.
+        if segment::list(&*self.files)?.contains(&number) {
+            remove_file(&*self.files, number, true)?;
+        }
+        let next = segment::create(&*self.files, number, &self.redo)?;
+        tracing::info!(sealed, active = number, "began a new segment");
+        *active = Active::new(number, next);
+        *written = Written { last_sequence: written.last_sequence, ..Written::default() };
+        Ok(())
+    }
+
+    /// Opens the active segment anew after a failed write: what was durable is there, nothing
+    /// else. Appends and readers of that segment wait.
+    pub(super) fn reopen(&self, meta: &Meta) -> Result<(), StorageError> {
+        let mut written = self.written();
+        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = active.close() {
+            tracing::debug!(%error, "closed after a failed write");
+        }
+        let sealed = meta.sealed()?;
+        let present = segment::list(&*self.files)?;
+        for number in sealed.unlinked {
+            self.disk_bytes().remove(&number);
+            self.open_segments().retain(|(open, _)| *open != number);
+            remove_file(&*self.files, number, present.contains(&number))?;
+            meta.removed(number);
+        }
+        let number = active.number;
+        if sealed.disk_bytes.contains_key(&number) {
+            return self.begin_next(&mut active, &mut written);
+        }
+        let open = segment::reopen_active(&*self.files, &active.file, number, &self.redo)?;
+        let found = segment::last_sequence(&open.database, number)?;
+        let expected = written.first_sequence.map(|_| written.last_sequence);
+        if found != expected {
+            let file = segment::file_name(number);
+            return Err(StorageError::Diverged { file, found, expected });
+        }
+        *active = Active::new(number, open);
         Ok(())
     }
 
     /// Syncs the active segment ahead of need, so that no commit must.
     pub(super) fn checkpoint(&self) -> Result<(), StorageError> {
         let active = self.active();
-        let Some(open) = &active.open else { return Err(StorageError::Failed) };
-        open.file.checkpoint().map_err(at(&segment::file_name(active.number)))
+        active.file.checkpoint().map_err(at(&segment::file_name(active.number)))
     }
 
     /// Bytes of a partition's record batches.
@@ -303,9 +359,13 @@ impl Log {
                 _ if self.is_elsewhere(partition, from, &run) => {}
                 Ok(_) if run.sparse => from = run.end_offset,
                 Ok(_) => {
-                    let (segment, offset) = (run.segment, from);
-                    let reason = "nothing is there".to_owned();
-                    return Err(StorageError::Corrupt { segment, partition, offset, reason });
+                    return Err(StorageError::Corrupt {
+                        segment: run.segment,
+                        partition,
+                        offset: from,
+                        end_offset: run.end_offset,
+                        reason: "nothing is there".to_owned(),
+                    });
                 }
                 Err(error) => return Err(error),
             }
@@ -399,10 +459,7 @@ impl Log {
     /// Closes the active segment, so that the next open has nothing to repair.
     pub(super) fn close(&self) -> Result<(), StorageError> {
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        match active.open.take() {
-            Some(open) => open.close().map_err(at(&segment::file_name(active.number))),
-            None => Ok(()),
-        }
+        if active.database.is_some() { active.close() } else { Ok(()) }
     }
 
     fn active(&self) -> RwLockReadGuard<'_, Active> {
@@ -436,9 +493,10 @@ impl Log {
     ) -> Result<T, StorageError> {
         {
             let active = self.active();
-            if active.number == number {
-                let Some(open) = &active.open else { return Err(StorageError::Failed) };
-                return read(Open::Active(&open.database));
+            // Without a database it may be sealed, and its successor not made for want of room.
+            let is_sealed = || self.disk_bytes().contains_key(&number);
+            if active.number == number && (active.database.is_some() || !is_sealed()) {
+                return read(Open::Active(active.database()?));
             }
         }
         read(Open::Sealed(&*self.sealed(number)?))
@@ -503,8 +561,7 @@ fn appended(segment: u64, extent: Extent, disk_bytes: u64) -> Placed {
 }
 
 fn placed(segment: u64, moved: &Moved) -> Placed {
-    let Moved { extent, sparse, horizon_ms } = *moved;
-    let disk_bytes = if extent.bytes == 0 { 0 } else { page_run_bytes(extent.bytes) };
+    let Moved { extent, disk_bytes, sparse, horizon_ms } = *moved;
     Placed { segment, extent, disk_bytes, sparse, horizon_ms }
 }
 
@@ -556,6 +613,6 @@ fn recover_active(
     if replayed > 0 {
         tracing::info!(segment = number, entries = replayed, "replayed the journal");
     }
-    let active = Active { number, open: Some(open) };
+    let active = Active::new(number, open);
     Ok((active, Written { bytes, first_sequence, last_sequence }))
 }

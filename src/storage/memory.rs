@@ -30,6 +30,9 @@ struct Disk {
     reads: u64,
     /// The operation at which the power goes.
     power_off_at: Option<u64>,
+    /// The operation that fails, once.
+    fails_at: Option<u64>,
+    is_full: bool,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +40,8 @@ struct MemoryFile {
     bytes: Vec<u8>,
     synced: Vec<u8>,
     unsynced: Vec<Change>,
+    /// The end of what was ever written.
+    written: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -81,6 +86,19 @@ impl MemoryFiles {
         self.lock().power_off_at = Some(operation);
     }
 
+    /// Lets the operation with this number fail, once. If it is a sync, the changes before it are
+    /// read back as if they were there, and half of them never come to be synced: what Linux does
+    /// (Rebello and others, "Can applications recover from fsync failures?", 2020).
+    pub fn fail_at(&self, operation: u64) {
+        self.lock().fails_at = Some(operation);
+    }
+
+    /// Fills the disk up, or makes room: while it is full, new files and writes beyond what a file
+    /// has been written to fail.
+    pub fn fill_up(&self, is_full: bool) {
+        self.lock().is_full = is_full;
+    }
+
     /// What a crash at this moment may leave: what was synced, and of the later writes a subset
     /// that `random` chooses, some of them torn. `random(n)` returns a number below `n`.
     pub fn crash_image(&self, mut random: impl FnMut(usize) -> usize) -> Self {
@@ -103,7 +121,9 @@ impl MemoryFiles {
                 }
             }
             image.names.insert(name.clone(), image.files.len());
-            image.files.push(MemoryFile { synced: bytes.clone(), bytes, unsynced: Vec::new() });
+            let written = bytes.len();
+            let (synced, unsynced) = (bytes.clone(), Vec::new());
+            image.files.push(MemoryFile { bytes, synced, unsynced, written });
         }
         image.synced_names = image.names.clone();
         Self { disk: Arc::new(Mutex::new(image)) }
@@ -121,7 +141,16 @@ impl Disk {
             return Err(io::Error::other("the power is off"));
         }
         self.operations += 1;
+        if self.fails_at == Some(self.operations - 1) {
+            return Err(io::Error::other("the disk failed"));
+        }
         Ok(())
+    }
+
+    /// The same for what takes room unless it is `within` what is written.
+    fn take_room(&mut self, within: bool) -> io::Result<()> {
+        self.operate()?;
+        if self.is_full && !within { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn find(&self, name: &str) -> io::Result<usize> {
@@ -135,7 +164,7 @@ impl Files for MemoryFiles {
         let file = match (mode, disk.names.get(name)) {
             (OpenMode::New, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             (OpenMode::New, None) => {
-                disk.operate()?;
+                disk.take_room(false)?;
                 disk.files.push(MemoryFile::default());
                 let file = disk.files.len() - 1;
                 disk.names.insert(name.to_owned(), file);
@@ -197,8 +226,15 @@ impl OpenFile {
 
     fn change(&self, change: Change) -> io::Result<()> {
         let mut disk = self.lock();
-        disk.operate()?;
+        let written = disk.files[self.file].written;
+        let end = match &change {
+            Change::Write { offset, data } => offset + data.len(),
+            // The blocks come with the writes.
+            Change::Resize { bytes } => written.min(*bytes),
+        };
+        disk.take_room(end <= written)?;
         let file = &mut disk.files[self.file];
+        file.written = file.written.max(end);
         change.apply(&mut file.bytes);
         file.unsynced.push(change);
         Ok(())
@@ -230,12 +266,18 @@ impl StorageBackend for OpenFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.lock();
-        disk.operate()?;
-        let file = &mut disk.files[self.file];
-        for change in file.unsynced.drain(..) {
-            change.apply(&mut file.synced);
+        let fails = disk.fails_at == Some(disk.operations);
+        let synced = disk.operate();
+        if synced.is_err() && !fails {
+            return synced;
         }
-        Ok(())
+        let file = &mut disk.files[self.file];
+        for (number, change) in file.unsynced.drain(..).enumerate() {
+            if !fails || number % 2 == 0 {
+                change.apply(&mut file.synced);
+            }
+        }
+        synced
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -66,7 +66,8 @@ struct Pending {
 
 #[derive(Debug)]
 pub(super) struct Meta {
-    database: Database,
+    /// `None` only after a failure to open it again.
+    database: RwLock<Option<Database>>,
     pending: RwLock<Pending>,
 }
 
@@ -100,11 +101,23 @@ impl Meta {
                 Ok(())
             })?
         };
-        let applied = read(&database, |transaction| {
+        let meta = Self { database: RwLock::new(Some(database)), pending: RwLock::default() };
+        meta.pending_mut().applied = meta.read(|transaction| {
             Ok(transaction.open_table(COUNTERS)?.get(APPLIED)?.map_or(0, |count| count.value()))
         })?;
-        let pending = RwLock::new(Pending { applied, ..Pending::default() });
-        Ok(Self { database, pending })
+        Ok(meta)
+    }
+
+    /// Opens the file again after a failed write; `renewed`: written anew, so that nothing that
+    /// the failure left behind is trusted. What waits in memory stays.
+    pub(super) fn reopen(&self, files: &dyn Files, renewed: bool) -> Result<(), StorageError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        if renewed {
+            segment::renew(files, FILE)?;
+        }
+        *database = Some(open_database(files, FILE)?);
+        Ok(())
     }
 
     /// Sequence number of the last journal entry that is applied here, in the file or pending.
@@ -143,8 +156,8 @@ impl Meta {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StorageError> {
-        let write = || -> Result<T, redb::Error> {
-            let mut transaction = self.database.begin_write()?;
+        let write = |database: &Database| -> Result<T, redb::Error> {
+            let mut transaction = database.begin_write()?;
             // Rare enough to pay the second fsync for an open in milliseconds after a crash.
             transaction.set_quick_repair(true);
             write_pending(&transaction, &self.pending())?;
@@ -152,7 +165,10 @@ impl Meta {
             transaction.commit()?;
             Ok(value)
         };
-        let value = write().map_err(at(FILE))?;
+        let value = {
+            let database = self.database();
+            write(database.as_ref().ok_or(StorageError::Failed)?).map_err(at(FILE))?
+        };
         // The caller is the one writer, so nothing came in between.
         let mut pending = self.pending_mut();
         *pending = Pending { applied: pending.applied, ..Pending::default() };
@@ -262,7 +278,7 @@ impl Meta {
     }
 
     pub(super) fn deployments(&self) -> Result<Vec<(String, Bytes)>, StorageError> {
-        read(&self.database, |transaction| {
+        self.read(|transaction| {
             let mut deployments = Vec::new();
             for row in transaction.open_table(DEPLOYMENTS)?.iter()? {
                 let (name, bytes) = row?;
@@ -274,7 +290,7 @@ impl Meta {
     }
 
     pub(super) fn component(&self, digest: &[u8; 32]) -> Result<Option<Bytes>, StorageError> {
-        read(&self.database, |transaction| {
+        self.read(|transaction| {
             let table = transaction.open_table(COMPONENTS)?;
             Ok(table.get(digest)?.map(|bytes| Bytes::copy_from_slice(bytes.value())))
         })
@@ -287,7 +303,7 @@ impl Meta {
         }
         let StateKey { pipeline, step, source, key } = key;
         let source_topic = source.topic.to_bytes();
-        read(&self.database, |transaction| {
+        self.read(|transaction| {
             let table = transaction.open_table(STATE)?;
             let row = (pipeline.as_str(), *step, &source_topic, source.partition, &key[..]);
             Ok(table.get(row)?.map(|value| Bytes::copy_from_slice(value.value())))
@@ -296,7 +312,7 @@ impl Meta {
 
     /// The sealed part of the log.
     pub(super) fn sealed(&self) -> Result<SealedSegments, StorageError> {
-        read(&self.database, |transaction| {
+        self.read(|transaction| {
             let mut sealed = SealedSegments::default();
             let counters = transaction.open_table(COUNTERS)?;
             sealed.last_sequence = counters.get(SEALED)?.map_or(0, |sequence| sequence.value());
@@ -320,19 +336,27 @@ impl Meta {
         })
     }
 
+    /// All topics.
+    pub(super) fn topics(&self) -> Result<Vec<TopicRow>, StorageError> {
+        let rows = self.read(|transaction| {
+            let mut rows = Vec::new();
+            for row in transaction.open_table(TOPICS)?.iter()? {
+                rows.push(row?.1.value().to_vec());
+            }
+            Ok(rows)
+        })?;
+        rows.iter().map(|row| decode("a topic", row)).collect()
+    }
+
     /// Everything that the broker keeps in memory. Call with nothing pending.
     pub(super) fn load(&self) -> Result<Recovered, StorageError> {
         let mut recovered = Recovered::default();
-        let mut topics = Vec::new();
         let mut producers = Vec::new();
         let mut offsets = Vec::new();
-        read(&self.database, |transaction| {
+        self.read(|transaction| {
             let identity = transaction.open_table(IDENTITY)?;
             recovered.cluster_id =
                 identity.get(CLUSTER_ID)?.map_or_else(String::new, |id| id.value().to_owned());
-            for row in transaction.open_table(TOPICS)?.iter()? {
-                topics.push(row?.1.value().to_vec());
-            }
             for row in transaction.open_table(PARTITIONS)?.iter()? {
                 let (key, ends) = row?;
                 let (topic, partition) = key.value();
@@ -359,9 +383,7 @@ impl Meta {
             }
             Ok(())
         })?;
-        for row in topics {
-            recovered.topics.push(decode("a topic", &row)?);
-        }
+        recovered.topics = self.topics()?;
         for (key, row) in producers {
             recovered.producers.push((key, decode("a producer", &row)?));
         }
@@ -370,6 +392,20 @@ impl Meta {
             recovered.offsets.push((key, decode("a committed offset", &row)?));
         }
         Ok(recovered)
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StorageError> {
+        let database = self.database();
+        let database = database.as_ref().ok_or(StorageError::Failed)?;
+        let transaction = database.begin_read().map_err(at(FILE))?;
+        read(&transaction).map_err(at(FILE))
+    }
+
+    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pending(&self) -> RwLockReadGuard<'_, Pending> {
@@ -392,14 +428,6 @@ pub(super) struct SealedSegments {
     pub(super) runs: Vec<Placed>,
     /// Segments whose files may still be there.
     pub(super) unlinked: Vec<u64>,
-}
-
-fn read<T>(
-    database: &Database,
-    read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
-) -> Result<T, StorageError> {
-    let transaction = database.begin_read().map_err(at(FILE))?;
-    read(&transaction).map_err(at(FILE))
 }
 
 fn write_pending(transaction: &WriteTransaction, pending: &Pending) -> Result<(), redb::Error> {

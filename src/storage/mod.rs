@@ -2,6 +2,10 @@
 //! nothing of tokio, Kafka messages or plugins, and decides nothing: the broker says what is
 //! written.
 //!
+//! Where a partition's records are is a list of runs ([`Run`]), each a stretch of offsets in one
+//! segment. Deleting shortens the list; moving and compaction write a run again in the active
+//! segment ([`Piece`]); a sealed segment without a run is unlinked.
+//!
 //! A [`Group`] is written in one redb transaction with one fsync: its chunks and one journal entry
 //! that carries everything else. When [`Store::commit`] returns `Ok`, all of it survives a crash;
 //! when it returns an error, nothing of it was acknowledged, the store takes no further group and
@@ -13,6 +17,8 @@ mod journal;
 mod log;
 mod memory;
 mod meta;
+#[cfg(test)]
+mod outage_tests;
 mod redo;
 mod replace;
 mod runs;
@@ -129,7 +135,10 @@ pub enum StorageError {
         error: postcard::Error,
     },
     /// A batch whose bytes are not those that were written.
-    #[error("segment {segment}: {partition:?} is unreadable at offset {offset}: {reason}")]
+    #[error(
+        "segment {segment}: {partition:?} is unreadable from offset {offset} to before \
+         {end_offset}: {reason}"
+    )]
     Corrupt {
         /// The segment.
         segment: u64,
@@ -137,8 +146,22 @@ pub enum StorageError {
         partition: TopicPartition,
         /// Offset of the first record that cannot be read.
         offset: Offset,
+        /// Offset from which on it may be readable again.
+        end_offset: Offset,
         /// What is wrong.
         reason: String,
+    },
+    /// What is on disk after a failed write is not what was there before it.
+    #[error(
+        "{file}: the journal ends at {found:?} after a failed write, at {expected:?} before it"
+    )]
+    Diverged {
+        /// The file.
+        file: String,
+        /// Last sequence number found.
+        found: Option<u64>,
+        /// Last sequence number that was made durable.
+        expected: Option<u64>,
     },
     /// An earlier write failed; only opening the store again helps.
     #[error("an earlier write failed, nothing is written until the store is opened again")]
@@ -179,6 +202,7 @@ pub struct Group {
 /// The writer's side of a store. There is one.
 #[derive(Debug)]
 pub struct Store {
+    files: Arc<dyn Files>,
     reader: StoreReader,
     clock: Arc<dyn Clock>,
     flushed: Duration,
@@ -203,7 +227,7 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovered), StorageError> {
         let meta = Meta::open(&*files, &options.new_cluster_id)?;
-        let log = Log::open(files, options.segment_bytes, &meta)?;
+        let log = Log::open(Arc::clone(&files), options.segment_bytes, &meta)?;
         meta.flush()?;
         let recovered = meta.load()?;
         log.retain(|partition| recovered.partitions.contains_key(&partition));
@@ -212,7 +236,33 @@ impl Store {
         }
         let reader = StoreReader { meta: Arc::new(meta), log: Arc::new(log) };
         let flushed = clock.monotonic();
-        Ok((Self { reader, clock, flushed, failed: false }, recovered))
+        Ok((Self { files, reader, clock, flushed, failed: false }, recovered))
+    }
+
+    /// After a failed write: opens what can be read without writing, so that readers are served.
+    /// Nothing is written until [`Store::resume`] has succeeded.
+    pub fn reopen(&mut self) -> Result<(), StorageError> {
+        self.failed = true;
+        let StoreReader { meta, log } = &self.reader;
+        meta.reopen(&*self.files, false)?;
+        log.reopen(meta)
+    }
+
+    /// After a failed write: takes the store back to what was durable before it, and lets writes
+    /// in again. What was reported as failed has not been done, a change of a topic excepted:
+    /// [`Store::topics`] says what became of that.
+    ///
+    /// [`StorageError::Diverged`] is for good; any other error may go away.
+    pub fn resume(&mut self) -> Result<(), StorageError> {
+        self.reopen()?;
+        self.reader.meta.reopen(&*self.files, true)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// The topics as they are on disk.
+    pub fn topics(&self) -> Result<Vec<TopicRow>, StorageError> {
+        self.reader.meta.topics()
     }
 
     /// A handle for readers.

@@ -138,6 +138,17 @@ impl RedoLog {
         Ok(true)
     }
 
+    /// Makes void what a failed append may have left behind the last record: who waited for it
+    /// was told that it failed.
+    pub(super) fn void_unfinished(&self) -> io::Result<()> {
+        let state = self.state();
+        if state.next + ALIGN as u64 <= self.bytes {
+            self.file.write(state.next, &[0; ALIGN])?;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
     /// Makes all records void. Durable when it returns. What they held must be durable elsewhere.
     fn clear(&self) -> io::Result<()> {
         let mut state = self.state();
@@ -231,13 +242,41 @@ struct Unsynced {
     direct: bool,
     /// So are all that follow.
     closing: bool,
+    /// The segment's first page, which says what is committed, as it is and as it was at the last
+    /// sync.
+    head: Vec<u8>,
+    synced_head: Vec<u8>,
 }
 
 impl SegmentFile {
     /// Takes a segment's file that has nothing in the redo file.
-    pub(super) fn new(number: u64, file: Box<dyn StorageBackend>, redo: Arc<RedoLog>) -> Self {
-        let unsynced = Unsynced { record: vec![0; HEADER_BYTES], direct: false, closing: false };
-        Self { number, file: Arc::from(file), redo, unsynced: Arc::new(Mutex::new(unsynced)) }
+    pub(super) fn new(
+        number: u64,
+        file: Box<dyn StorageBackend>,
+        redo: Arc<RedoLog>,
+    ) -> io::Result<Self> {
+        let mut head = vec![0; ALIGN];
+        file.read(0, &mut head)?;
+        let unsynced = Unsynced {
+            record: vec![0; HEADER_BYTES],
+            direct: false,
+            closing: false,
+            synced_head: head.clone(),
+            head,
+        };
+        let unsynced = Arc::new(Mutex::new(unsynced));
+        Ok(Self { number, file: Arc::from(file), redo, unsynced })
+    }
+
+    /// Takes everything back that was written since the last sync, in a file that is opened anew.
+    /// Pages that a failed sync left behind may be marked clean without being on the disk; none
+    /// of them is trusted: those of commits are written again from the redo file, and the first
+    /// page from memory.
+    pub(super) fn take_back(&self, file: &dyn StorageBackend) -> io::Result<()> {
+        self.redo.void_unfinished()?;
+        self.redo.replay(self.number, file)?;
+        file.write(0, &self.lock().synced_head)?;
+        file.sync_data()
     }
 
     /// Syncs the segment if the redo file is half full.
@@ -282,8 +321,10 @@ impl StorageBackend for SegmentFile {
             // Before anyone is told: after a crash they would undo what is now in the segment.
             self.redo.clear()?;
         }
-        unsynced.record.truncate(HEADER_BYTES);
-        unsynced.direct = false;
+        let Unsynced { record, head, synced_head, direct, .. } = &mut *unsynced;
+        record.truncate(HEADER_BYTES);
+        synced_head.copy_from_slice(head);
+        *direct = false;
         Ok(())
     }
 
@@ -297,6 +338,12 @@ impl StorageBackend for SegmentFile {
             unsynced.record.extend_from_slice(&offset.to_le_bytes());
             unsynced.record.extend_from_slice(&length.to_le_bytes());
             unsynced.record.extend_from_slice(data);
+        }
+        if let Ok(offset) = usize::try_from(offset)
+            && offset < ALIGN
+        {
+            let length = data.len().min(ALIGN - offset);
+            unsynced.head[offset..offset + length].copy_from_slice(&data[..length]);
         }
         drop(unsynced);
         self.file.write(offset, data)
@@ -324,7 +371,7 @@ mod tests {
         file.set_len(64 * PAGE as u64).unwrap();
         file.sync_data().unwrap();
         files.sync_dir("").unwrap();
-        SegmentFile::new(1, file, Arc::clone(redo))
+        SegmentFile::new(1, file, Arc::clone(redo)).unwrap()
     }
 
     fn write(segment: &SegmentFile, page: usize, byte: u8) {

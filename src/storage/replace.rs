@@ -53,7 +53,9 @@ impl Piece {
             bytes: batches.iter().map(|batch| batch.len() as u64).sum(),
             max_timestamp: max_timestamp.unwrap_or(-1),
         };
-        Self { replaces: run, moved: Moved { extent, sparse, horizon_ms }, chunks: chunks.build() }
+        let chunks = chunks.build();
+        let disk_bytes = chunks.iter().map(Chunk::page_bytes).sum();
+        Self { replaces: run, moved: Moved { extent, disk_bytes, sparse, horizon_ms }, chunks }
     }
 
     /// Bytes of its batches.
@@ -197,5 +199,11 @@ fn corrupt(
     offset: Offset,
     reason: impl ToString,
 ) -> StorageError {
-    StorageError::Corrupt { segment: run.segment, partition, offset, reason: reason.to_string() }
+    StorageError::Corrupt {
+        segment: run.segment,
+        partition,
+        offset,
+        end_offset: run.end_offset,
+        reason: reason.to_string(),
+    }
 }

@@ -88,12 +88,14 @@ impl Run {
     /// Whether what follows at once is better added than made a run of its own.
     fn takes(&self, next: &Placed) -> bool {
         let span = next.extent.max_timestamp.saturating_sub(self.since);
+        // A long time makes a run only if that is worth its entry in the index.
+        let spans = span > RUN_SPAN_MS && self.disk_bytes >= RUN_BYTES / 16;
         self.segment == next.segment
             && self.end_offset == next.extent.first_offset
             && self.sparse == next.sparse
             && (self.horizon_ms == TimestampMs::MAX) == (next.horizon_ms == TimestampMs::MAX)
             && self.disk_bytes + next.disk_bytes <= RUN_BYTES
-            && span <= RUN_SPAN_MS
+            && !spans
     }
 
     fn take(&mut self, next: &Placed) {
@@ -353,10 +355,17 @@ mod tests {
         let many = i64::try_from(RUN_BYTES / 200).unwrap();
         runs.append(&placed(2, 30, 30 + many));
         assert_eq!(runs.of(partition()).len(), 3, "by bytes");
-        let mut late = placed(2, 30 + many, 31 + many);
-        late.extent.max_timestamp = (30 + many) * 10 + RUN_SPAN_MS + 1;
+        let mut runs = Runs::default();
+        let some = many / 16 + 1;
+        let mut late = placed(1, some, some + 1);
+        late.extent.max_timestamp = some * 10 + RUN_SPAN_MS + 1;
+        runs.append(&placed(1, 0, some));
         runs.append(&late);
-        assert_eq!(runs.of(partition()).len(), 4, "by time");
+        assert_eq!(runs.of(partition()).len(), 2, "by time");
+        let mut runs = Runs::default();
+        runs.append(&placed(1, some - 1, some));
+        runs.append(&late);
+        assert_eq!(runs.of(partition()).len(), 1, "not for a single record");
     }
 
     #[test]

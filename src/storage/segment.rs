@@ -1,9 +1,10 @@
 //! One redb file of the log: the chunks and journal entries of its groups.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 
 use super::chunk::Chunk;
 use super::files::{Backend, Files, OpenMode};
@@ -20,19 +21,13 @@ pub(super) const DIR: &str = "segments";
 const SUFFIX: &str = ".redb";
 /// Ending of a file that is still being made.
 const NEW_SUFFIX: &str = ".new";
+/// How much of a file is copied at a time.
+const RENEW_BLOCK_BYTES: usize = 1 << 20;
 
 /// The segment that is written: its database, and the file under it.
 pub(super) struct ActiveSegment {
     pub(super) database: Database,
     pub(super) file: SegmentFile,
-}
-
-impl ActiveSegment {
-    /// Closes it, so that nothing must be repaired or replayed.
-    pub(super) fn close(self) -> Result<(), redb::Error> {
-        self.file.finish();
-        Ok(self.database.close()?)
-    }
 }
 
 pub(super) fn file_name(number: u64) -> String {
@@ -140,7 +135,29 @@ pub(super) fn open_active(
     if commits > 0 {
         tracing::info!(segment = number, commits, "replayed the redo file");
     }
-    let file = SegmentFile::new(number, file, Arc::clone(redo));
+    open_file(number, file, redo)
+}
+
+/// Opens the active segment anew after a failed write, as it was before that.
+pub(super) fn reopen_active(
+    files: &dyn Files,
+    failed: &SegmentFile,
+    number: u64,
+    redo: &Arc<RedoLog>,
+) -> Result<ActiveSegment, StorageError> {
+    let name = file_name(number);
+    let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    failed.take_back(&*file).map_err(at(&name))?;
+    open_file(number, file, redo)
+}
+
+fn open_file(
+    number: u64,
+    file: Box<dyn StorageBackend>,
+    redo: &Arc<RedoLog>,
+) -> Result<ActiveSegment, StorageError> {
+    let name = file_name(number);
+    let file = SegmentFile::new(number, file, Arc::clone(redo)).map_err(at(&name))?;
     let database = Builder::new()
         .set_cache_size(SEGMENT_CACHE_BYTES)
         .create_with_backend(file.clone())
@@ -171,6 +188,41 @@ pub(super) fn append(
         Ok(transaction.commit()?)
     };
     write().map_err(at(&file_name(number)))
+}
+
+/// Sequence number of the last journal entry of a segment.
+pub(super) fn last_sequence(database: &Database, number: u64) -> Result<Option<u64>, StorageError> {
+    let read = || -> Result<Option<u64>, redb::Error> {
+        let table = database.begin_read()?.open_table(JOURNAL)?;
+        Ok(table.last()?.map(|(sequence, _)| sequence.value()))
+    };
+    read().map_err(at(&file_name(number)))
+}
+
+/// Writes a file anew under its name, from what is read of it: pages that a failed sync left
+/// behind may be marked clean without being on the disk.
+pub(super) fn renew(files: &dyn Files, name: &str) -> Result<(), StorageError> {
+    let new = format!("{name}{NEW_SUFFIX}");
+    let copy = || -> io::Result<()> {
+        if files.list("")?.contains(&new) {
+            files.remove(&new)?;
+        }
+        let (from, to) = (files.open(name, OpenMode::Existing)?, files.open(&new, OpenMode::New)?);
+        let (len, mut at) = (from.len()?, 0);
+        let mut block = vec![0; RENEW_BLOCK_BYTES];
+        while at < len {
+            let rest = usize::try_from(len - at).unwrap_or(usize::MAX).min(block.len());
+            from.read(at, &mut block[..rest])?;
+            to.write(at, &block[..rest])?;
+            at += rest as u64;
+        }
+        to.sync_data()?;
+        to.close()?;
+        from.close()?;
+        files.rename(&new, name)?;
+        files.sync_dir("")
+    };
+    copy().map_err(at(name))
 }
 
 /// Reads the journal entries of a segment, in order.
@@ -286,9 +338,26 @@ fn for_each_chunk(
         .map_err(at(&name))?;
     for chunk in chunks {
         let (key, value) = chunk.map_err(at(&name))?;
+        let first_offset = key.value().2;
         // Copied out: a page must not be pinned by what becomes of its bytes.
-        if !take(key.value().2, Bytes::copy_from_slice(value.value()))? {
-            break;
+        match take(first_offset, Bytes::copy_from_slice(value.value())) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(StorageError::Corrupt { segment, partition: place, offset, reason, .. }) => {
+                let after = (&topic, partition, first_offset + 1);
+                let next = table.range(after..(&topic, partition, range.until));
+                let next = next.map_err(at(&name))?.next().transpose().map_err(at(&name))?;
+                let end_offset = next.map_or(range.until, |(key, _)| key.value().2);
+                let partition = place;
+                return Err(StorageError::Corrupt {
+                    segment,
+                    partition,
+                    offset,
+                    end_offset,
+                    reason,
+                });
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -304,7 +373,10 @@ fn checked(
 ) -> impl Iterator<Item = Result<RecordBatch, StorageError>> {
     let mut offset = first_offset;
     split_batches(chunk).map(move |batch| {
-        let corrupt = |reason| StorageError::Corrupt { segment, partition, offset, reason };
+        // Up to where is known to who goes over the chunks.
+        let end_offset = Offset::MAX;
+        let corrupt =
+            |reason| StorageError::Corrupt { segment, partition, offset, end_offset, reason };
         let batch = batch.map_err(|error| corrupt(error.to_string()))?;
         let found = batch.base_offset();
         if found < offset || found > offset && !sparse {

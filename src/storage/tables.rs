@@ -66,9 +66,9 @@ pub(super) const SEGMENTS: TableDefinition<u64, (u64, u64, u64)> = TableDefiniti
 
 /// Segment number, topic id, partition, first offset -> end offset, bytes, bytes on disk, greatest
 /// timestamp, whether records may be missing between, when its tombstones may go: a stretch of a
-/// partition in a sealed segment. Written when the segment is sealed, never changed, deleted with the segment's row or the topic.
-/// Where two overlap, that of the greater segment number counts: it was made from the other. What
-/// is before the log start offset does not count.
+/// partition in a sealed segment. Written when the segment is sealed, never changed, deleted with
+/// the segment's row or the topic. Where two overlap, that of the greater segment number counts: it
+/// was made from the other. What is before the log start offset does not count.
 pub(super) const RUNS: TableDefinition<
     (u64, &[u8; 16], i32, i64),
     (i64, u64, u64, i64, bool, i64),

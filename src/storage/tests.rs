@@ -187,7 +187,7 @@ fn a_flipped_bit_is_reported_and_not_served() {
     let reader = store.reader();
     assert_eq!(reader.read(partition, 0, 2, 1).unwrap().len(), 1);
     let error = reader.read(partition, 2, 3, 1).unwrap_err();
-    assert!(matches!(error, StorageError::Corrupt { offset: 2, .. }), "{error}");
+    assert!(matches!(error, StorageError::Corrupt { offset: 2, end_offset: 3, .. }), "{error}");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_batch_at_a_wrong_offset_is_reported_and_not_served() {
     let good = store.reader().read(partition, 0, 3, 1 << 20).unwrap();
     assert_eq!(split_batches(good[0].clone()).count(), 1, "what is good before it");
     let error = store.reader().read(partition, 1, 3, 1 << 20).unwrap_err();
-    assert!(matches!(error, StorageError::Corrupt { offset: 1, .. }), "{error}");
+    assert!(matches!(error, StorageError::Corrupt { offset: 1, end_offset: 3, .. }), "{error}");
 }
 
 /// The length field of the batches that [`group`] makes.
@@ -237,11 +237,11 @@ fn segments_without_meta_are_not_taken_for_an_empty_folder() {
 
 /// What the crash test has done and been told so far.
 #[derive(Default)]
-struct Acknowledged {
-    topics: Vec<TopicRow>,
-    ends: BTreeMap<TopicPartition, Offset>,
+pub(super) struct Acknowledged {
+    pub(super) topics: Vec<TopicRow>,
+    pub(super) ends: BTreeMap<TopicPartition, Offset>,
     /// The group that was under way.
-    attempted: Option<(TopicPartition, Offset)>,
+    pub(super) attempted: Option<(TopicPartition, Offset)>,
 }
 
 /// Creates topics and appends to them until the power goes.
@@ -280,7 +280,7 @@ fn work(files: &MemoryFiles, random: &mut fastrand::Rng) -> (Acknowledged, bool)
 }
 
 /// Everything acknowledged is there, what was under way is there whole or not at all.
-fn check(files: &MemoryFiles, done: &Acknowledged, context: &str) {
+pub(super) fn check(files: &MemoryFiles, done: &Acknowledged, context: &str) {
     let opened = Store::open(Arc::new(files.clone()), &options(64 << 10), clock());
     let (store, recovered) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
     for topic in &done.topics {

@@ -47,16 +47,26 @@ impl Client {
         let client = Str::from("test");
         let mut frame =
             encode_request(request, version, self.correlation_id, Some(&client)).unwrap();
-        self.stream.write_all(&frame.copy_to_bytes(frame.remaining()))
+        self.send_frame(&frame.copy_to_bytes(frame.remaining()))
+    }
+
+    /// Sends bytes.
+    pub(crate) fn send_frame(&mut self, frame: &Bytes) -> io::Result<()> {
+        self.stream.write_all(frame)
     }
 
     /// The response to the oldest request that is without.
     pub(crate) fn receive<R: Request>(&mut self, version: i16) -> io::Result<R::Response> {
+        Ok(decode_response::<R::Response>(self.receive_frame()?, version).unwrap().1)
+    }
+
+    /// The next response's bytes, without their size.
+    pub(crate) fn receive_frame(&mut self) -> io::Result<Bytes> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size)?;
         let mut frame = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap()];
         self.stream.read_exact(&mut frame)?;
-        Ok(decode_response::<R::Response>(Bytes::from(frame), version).unwrap().1)
+        Ok(Bytes::from(frame))
     }
 
     /// Makes a topic by asking for it.

@@ -237,6 +237,10 @@ fn who_commits_to_a_group_that_is_not_there_is_told_so() {
     assert_eq!(commit_in(&mut client, "g", "m", 1, 9), ErrorCode::GroupIdNotFound);
     assert_eq!(delete_offset(&mut client, "g", "t"), (ErrorCode::GroupIdNotFound, None));
     assert_eq!(delete_offset(&mut client, "", "t"), (ErrorCode::InvalidGroupId, None));
+    // A group without a name can hold offsets, as in Kafka.
+    assert_eq!(commit(&mut client, "", "", -1), ErrorCode::None);
+    assert_eq!(committed(&mut client, ""), [(0, 7, "note".to_owned())]);
+    assert_eq!(delete(&mut client, "", 2), ErrorCode::None);
     assert_eq!(commit(&mut client, "g", "whoever", -1), ErrorCode::None);
     assert_eq!(commit_in(&mut client, "g", "m", 1, 9), ErrorCode::UnknownMemberId);
 }

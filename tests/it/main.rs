@@ -6,6 +6,7 @@ mod architecture;
 mod bounds;
 mod cli;
 mod client;
+mod compare;
 mod components;
 mod crash;
 mod damage;

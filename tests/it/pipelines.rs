@@ -451,6 +451,7 @@ async fn what_was_deleted_before_it_was_read_is_counted() {
     let source = TopicPartition { topic: rig.broker.topic("in").unwrap().id(), partition: 0 };
     assert_eq!(rig.broker.delete_records(vec![(source, 3)]).await, [Ok(3)]);
     let supervisor = Supervisor::new(rig.broker.clone(), engine()).unwrap();
+    supervisor.restore().await.unwrap();
     let rig = Rig { supervisor, ..rig };
     rig.until_through("p").await;
     assert_eq!(rig.values("out").await, ["1", "4"]);

@@ -3,6 +3,7 @@
 //! recovery reads that one alone.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,13 @@ fn a_start_after_a_kill_takes_under_a_second() {
         let next = client.produce("t", 0, &full).unwrap().base_offset;
         assert_eq!(next, i64::try_from(batches).unwrap());
         let cache = if cold { "cold" } else { "warm" };
-        println!("{gib} GiB of log, {cache} cache: serves after {took:?}");
+        let files = std::fs::read_dir(folder.path().join("segments")).unwrap();
+        let disk: u64 = files.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum();
+        let (written, disk) = (batches * full.len() as u64 >> 20, disk >> 20);
+        println!(
+            "{gib} GiB: {written} MiB of batches, {disk} MiB on disk, {cache} cache: \
+             serves after {took:?}"
+        );
         assert!(took < Duration::from_secs(1), "{gib} GiB: {took:?}\n{}", broker.log());
     }
 }

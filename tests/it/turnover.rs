@@ -159,3 +159,68 @@ fn a_compacted_topic_keeps_the_last_of_each_key() {
     until(|| view(client.read_all("table", 0).unwrap()) == expected);
     assert_eq!((offset_at(&mut client, "table", -2), offset_at(&mut client, "table", -1)), (0, 42));
 }
+
+/// The times of small produce requests, one after the other, sorted.
+fn latencies(client: &mut Client, count: usize) -> Vec<Duration> {
+    let small = batch(&["x".repeat(1_000)], None);
+    let mut times: Vec<Duration> = (0..count)
+        .map(|_| {
+            let started = Instant::now();
+            client.produce("ever", 0, &small).unwrap();
+            started.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times
+}
+
+#[test]
+#[ignore = "a measurement: prints how long producers wait while the log is moved and compacted"]
+fn nobody_waits_long_for_the_cleaner() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in(folder.path(), &["--segment-size", "16MiB"]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    create(&mut client, "ever", &[("retention.ms", "-1")]);
+    create(&mut client, "plain", &[("retention.ms", "-1")]);
+    create(&mut client, "small", &[("retention.bytes", "4000000"), ("retention.ms", "-1")]);
+    let table = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    create(&mut client, "table", &table);
+    for (what, topics) in
+        [("alone", &[][..]), ("plain", &["plain", "plain"]), ("cleaned", &["small", "table"])]
+    {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let times = std::thread::scope(|scope| {
+            for topic in topics {
+                let (address, stop) = (broker.kafka().to_owned(), &stop);
+                scope.spawn(move || {
+                    let mut client = Client::connect(&address).unwrap();
+                    let mut number = 0;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        let value = "y".repeat(100_000);
+                        let batch = keyed(&format!("k{}", number % 50), Some(&value));
+                        client.produce(topic, 0, &batch).unwrap();
+                        number += 1;
+                        // The same load in each case, far below what the disk can do.
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                });
+            }
+            let times = latencies(&mut client, 5_000);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            times
+        });
+        let at = |share: usize| times[times.len() * share / 1_000 - 1];
+        println!(
+            "{what}: p50 {:?}, p99 {:?}, p99.9 {:?}, max {:?}",
+            at(500),
+            at(990),
+            at(999),
+            at(1_000)
+        );
+    }
+    println!("{}", broker.log().lines().filter(|line| line.contains("segment")).count());
+}

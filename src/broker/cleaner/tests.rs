@@ -118,12 +118,6 @@ impl Rig {
         self.files.list("segments").unwrap().len()
     }
 
-    fn file_bytes(&self) -> u64 {
-        let names = self.files.list("segments").unwrap().into_iter();
-        let open = |name| self.files.open(&format!("segments/{name}"), OpenMode::Existing).unwrap();
-        names.map(|name| open(name).len().unwrap()).sum()
-    }
-
     fn disk_bytes(&self) -> u64 {
         self.broker.shared.store.segments().iter().map(|s| s.disk_bytes).sum()
     }
@@ -196,7 +190,6 @@ fn what_lives_does_not_pin_what_is_dead() {
                 .sum();
             let over = rig.disk_bytes() as f64 - 2.0 * live as f64;
             peak = peak.max(over / SEGMENT as f64);
-            eprintln!("{live} live, {} disk, {} in files", rig.disk_bytes(), rig.file_bytes());
         }
     }
     assert!(peak < 2.0, "{peak} segments beyond twice what lives");
@@ -314,4 +307,41 @@ fn a_compacted_table_is_the_map_of_its_records() {
         assert_eq!(live(&rig), expected, "seed {seed}");
         assert!(rig.table(table).len() <= 41, "seed {seed}: {} records", rig.table(table).len());
     }
+}
+
+#[test]
+fn what_is_unreadable_is_told_and_kept() {
+    let mut rig = Rig::new();
+    let hurt = rig.topic("hurt", &[("retention.ms", "-1")]);
+    let other = rig.topic("other", &[("retention.bytes", "1000")]);
+    let values = ["first", "second", "third"].map(|value| value.repeat(2_000));
+    for value in &values {
+        rig.produce(hurt, &[(None, Some(value))]);
+    }
+    for _ in 0..30 {
+        rig.produce_bytes(other, 50_000);
+    }
+    let file = rig.files.open("segments/0000000001.redb", OpenMode::Existing).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read(0, &mut bytes).unwrap();
+    let at = bytes.windows(18).position(|window| window == b"secondsecondsecond").unwrap();
+    file.write(at as u64, b"S").unwrap();
+    file.sync_data().unwrap();
+
+    let mut rig = rig.crash(&mut fastrand::Rng::with_seed(1));
+    rig.clean();
+    let read = |offset| rig.broker.read_blocking(hurt, offset, 1);
+    for _ in 0..2 {
+        assert!(matches!(read(1), Err(crate::broker::ReadError::Corrupt(_))));
+    }
+    assert_eq!(read(0).unwrap().records(0).unwrap().len(), 1);
+    assert_eq!(read(2).unwrap().records(2).unwrap().len(), 1);
+    let places = rig.broker.counters().unreadable_places();
+    let [told] = &places[..] else { panic!("{places:?}") };
+    assert_eq!((told.topic.as_str(), told.partition), ("hurt", 0));
+    assert_eq!((told.offset, told.end_offset), (1, 2));
+    assert!(rig.broker.counters().unreadable_reads.get() >= 2);
+    assert!(rig.start(other) > 20, "all else goes on");
+    assert_eq!(rig.start(hurt), 0);
+    assert!(rig.files.list("segments").unwrap().contains(&"0000000001.redb".to_owned()));
 }
