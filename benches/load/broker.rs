@@ -42,6 +42,7 @@ impl Broker {
         let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
             .args(["serve", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"])
             .arg(data)
+            .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
             .context("millstream does not start")?;

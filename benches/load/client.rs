@@ -9,15 +9,17 @@ use anyhow::{Context, bail, ensure};
 use bytes::{Buf, Bytes};
 use millstream::kafka::messages::{
     CreatableTopic, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest, ErrorCode,
-    FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, MetadataRequest,
-    MetadataRequestTopic, PartitionProduceData, ProduceRequest, Records, Request, Str,
-    TopicProduceData, decode_response, encode_request,
+    FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, ListOffsetsPartition,
+    ListOffsetsRequest, ListOffsetsTopic, PartitionProduceData, ProduceRequest, Records, Request,
+    Str, TopicProduceData, decode_response, encode_request,
 };
 use millstream::types::ProducerId;
 
 /// Versions that name topics, which Millstream and Kafka both speak.
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
+/// The offset after the last record, as a time.
+const LATEST: i64 = -1;
 /// Longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What real consumers ask for at most from a partition, and in all.
@@ -86,16 +88,22 @@ impl Client {
 
     /// Kafka makes a topic known before its partitions can be written to.
     fn await_leaders(&mut self, name: &str, partitions: i32) -> anyhow::Result<()> {
+        let asked = |partition_index| ListOffsetsPartition {
+            partition_index,
+            timestamp: LATEST,
+            ..Default::default()
+        };
+        let topic = ListOffsetsTopic {
+            name: Str::from(name),
+            partitions: (0..partitions).map(asked).collect(),
+        };
+        let request =
+            ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
         let patience = Instant::now() + PATIENCE;
         while Instant::now() < patience {
-            let asked = MetadataRequestTopic { name: Some(Str::from(name)), ..Default::default() };
-            let request = MetadataRequest { topics: Some(vec![asked]), ..Default::default() };
-            let topic = self.call(&request, 12)?.topics.remove(0);
-            let led = |code: ErrorCode| code == ErrorCode::None;
-            if led(topic.error_code)
-                && topic.partitions.len() == usize::try_from(partitions)?
-                && topic.partitions.iter().all(|partition| led(partition.error_code))
-            {
+            let answer = self.call(&request, 7)?;
+            let mut led = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            if led.all(|partition| partition.error_code == ErrorCode::None) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -29,13 +29,14 @@ use self::measure::{Measured, median, percentile_ms};
 const KIB: Values = Values::Letters(1_024);
 const SMALL: Values = Values::Letters(100);
 
-type Run = Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>;
+/// Partitions whose memory is told.
+const IDLE_PARTITIONS: i32 = 10_000;
 
 /// What is run, and what its figures are.
 struct Workload {
     name: &'static str,
     figures: &'static [&'static str],
-    run: Run,
+    run: Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>,
 }
 
 struct Arguments {
@@ -96,6 +97,7 @@ fn main() -> anyhow::Result<()> {
     }
     bare_append(folder.path(), arguments.scaled(2_000))?;
     heading(&brokers);
+    idle_partitions(&brokers)?;
     for workload in workloads(&arguments) {
         let chosen = |word: &String| workload.name.contains(word.as_str());
         if arguments.only.is_empty() || arguments.only.iter().any(chosen) {
@@ -146,14 +148,12 @@ fn workloads(arguments: &Arguments) -> Vec<Workload> {
         let run = move |broker: &Broker| consume::at_the_tail(broker, values, consumers, records);
         add(name, RATE, Box::new(run));
     }
-    const PARTITIONS: &[&str] = &["records/s", "KiB a new partition"];
     for (name, count, rounds) in [
         ("1 partition at once", 1, scaled(5_000)),
         ("100 partitions at once", 100, scaled(200)),
         ("10,000 partitions at once", 10_000, scaled(5)),
     ] {
-        let figures = if count == 10_000 { PARTITIONS } else { RATE };
-        add(name, figures, Box::new(move |broker| produce::partitions(broker, count, rounds)));
+        add(name, RATE, Box::new(move |broker| produce::partitions(broker, count, rounds)));
     }
     let seconds = (10.0 * arguments.scale).max(1.0);
     let run = move |broker: &Broker| consume::end_to_end(broker, 1_000, seconds);
@@ -218,15 +218,33 @@ fn shown(value: f64) -> String {
     }
 }
 
+/// By how much each broker grows when it gets partitions to which nobody writes; before all else,
+/// while no memory is left over from other work.
+fn idle_partitions(brokers: &[Broker]) -> anyhow::Result<()> {
+    let mut grown = Vec::new();
+    for broker in brokers {
+        let before = broker.usage().resident;
+        let topics = produce::spread(broker, IDLE_PARTITIONS)?;
+        let after = broker.usage().resident;
+        grown.push(after.saturating_sub(before) as f64 / 1024.0 / f64::from(IDLE_PARTITIONS));
+        drop(topics);
+    }
+    resident_row("10,000 idle partitions", "KiB each", &grown);
+    Ok(())
+}
+
 fn memory(brokers: &[Broker]) {
-    let resident: Vec<f64> =
-        brokers.iter().map(|broker| broker.usage().resident as f64 / 1e6).collect();
-    print!("| resident memory afterwards | MB |");
-    resident.iter().for_each(|value| print!(" {value:.0} |"));
-    if let [ours, theirs] = resident[..] {
+    let resident = brokers.iter().map(|broker| broker.usage().resident as f64 / 1e6);
+    resident_row("resident memory afterwards", "MB", &resident.collect::<Vec<_>>());
+}
+
+fn resident_row(work: &str, figure: &str, values: &[f64]) {
+    print!("| {work} | {figure} |");
+    values.iter().for_each(|value| print!(" {} |", shown(*value)));
+    if let [ours, theirs] = values[..] {
         print!(" {:.2} |", ours / theirs);
     }
-    println!("{}", " |".repeat(brokers.len()));
+    println!("{}", " |".repeat(values.len()));
 }
 
 /// What an append of the same size costs without any broker.

@@ -85,15 +85,7 @@ pub(crate) fn many_clients(
 /// One record to each of so many partitions, by one client in requests of up to a thousand
 /// partitions, five in flight: records per second.
 pub(crate) fn partitions(broker: &Broker, count: i32, rounds: u64) -> anyhow::Result<Measured> {
-    let before = broker.usage().resident;
-    let mut topics = Vec::new();
-    let mut left = count;
-    while left > 0 {
-        let partitions = left.min(TOPIC_PARTITIONS);
-        topics.push((Topic::create(broker, partitions)?, partitions));
-        left -= partitions;
-    }
-    let idle = broker.usage().resident.saturating_sub(before);
+    let topics = spread(broker, count)?;
     let batch = Batch::new(Values::Letters(1_024), 1)?.plain();
     let mut client = Client::connect(&broker.address)?;
     write_each(&mut client, &topics, &batch, 1)?;
@@ -101,8 +93,19 @@ pub(crate) fn partitions(broker: &Broker, count: i32, rounds: u64) -> anyhow::Re
     write_each(&mut client, &topics, &batch, rounds)?;
     let records = rounds * u64::try_from(count)?;
     let (elapsed, cost) = meter.stop(records);
-    let idle = idle as f64 / 1024.0 / f64::from(count);
-    Ok(Measured::new([rate(records, elapsed), idle], cost))
+    Ok(Measured::new([rate(records, elapsed)], cost))
+}
+
+/// Topics that have so many partitions together.
+pub(crate) fn spread(broker: &Broker, count: i32) -> anyhow::Result<Vec<(Topic, i32)>> {
+    let mut topics = Vec::new();
+    let mut left = count;
+    while left > 0 {
+        let partitions = left.min(TOPIC_PARTITIONS);
+        topics.push((Topic::create(broker, partitions)?, partitions));
+        left -= partitions;
+    }
+    Ok(topics)
 }
 
 fn write_each(
