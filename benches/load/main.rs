@@ -32,11 +32,14 @@ const SMALL: Values = Values::Letters(100);
 /// Partitions whose memory is told.
 const IDLE_PARTITIONS: i32 = 10_000;
 
+/// Puts a load on a broker.
+type Run = Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>;
+
 /// What is run, and what its figures are.
 struct Workload {
     name: &'static str,
     figures: &'static [&'static str],
-    run: Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>,
+    run: Run,
 }
 
 struct Arguments {
