@@ -154,5 +154,22 @@ fn load(folder: &Path, name: &str) -> Value {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let json: String = lines.collect();
-    serde_json::from_str(&json).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let mut schema: Value =
+        serde_json::from_str(&json).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let common = schema["commonStructs"].as_array().cloned().unwrap_or_default();
+    put_in_common(&mut schema["fields"], &common);
+    schema
+}
+
+/// Gives fields whose structure stands apart, for several of them, its fields.
+fn put_in_common(fields: &mut Value, common: &[Value]) {
+    for field in fields.as_array_mut().into_iter().flatten() {
+        let name = field["type"].as_str().unwrap_or_default().trim_start_matches("[]").to_owned();
+        if let Some(shared) = common.iter().find(|shared| shared["name"] == name.as_str()) {
+            field["fields"] = shared["fields"].clone();
+        }
+        if field.get("fields").is_some() {
+            put_in_common(&mut field["fields"], common);
+        }
+    }
 }
