@@ -16,7 +16,8 @@ use super::compaction::{Need, Pass, PassError, Work, need};
 use super::retention::{AgeClock, Mark, log_start};
 use super::topics::Topic;
 use crate::limits::{
-    CLEAN_BYTES_PER_SECOND, CLEAN_ROUND_MS, RUN_BYTES, SEGMENT_AGE_MIN_MS, SMALL_SEGMENTS,
+    CLEAN_BYTES_PER_SECOND, CLEAN_ROUND_MS, GROUP_BYTES, RUN_BYTES, SEGMENT_AGE_MIN_MS,
+    SMALL_SEGMENTS,
 };
 use crate::storage::{Effects, Group, Piece, Replaced, Run, SegmentUse};
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -255,13 +256,15 @@ impl Cleaner {
         let _ = hand.run(|committer| committer.admin(|store| store.roll()));
     }
 
-    /// Moves one run's worth out of the segment that is being emptied. Returns the bytes written.
+    /// Moves one run's worth, or a group's, out of the segment that is being emptied. Returns the bytes written.
     fn empty(&mut self, hand: &mut Hand<'_>) -> Option<u64> {
         let (segment, runs) = self.emptying.as_mut()?;
         let segment = *segment;
+        // Behind a busy committer each change waits for a group: as much as a group, if it must be.
+        let most = if self.urgent { GROUP_BYTES as u64 } else { RUN_BYTES };
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while let Some((partition, run)) = runs.front().copied()
-            && (pieces.is_empty() || bytes + run.bytes <= RUN_BYTES)
+            && (pieces.is_empty() || bytes + run.bytes <= most)
         {
             runs.pop_front();
             match self.shared.store.read_run(partition, &run) {
