@@ -256,7 +256,8 @@ impl Cleaner {
         let _ = hand.run(|committer| committer.admin(|store| store.roll()));
     }
 
-    /// Moves one run's worth, or a group's, out of the segment that is being emptied. Returns the bytes written.
+    /// Moves one run's worth, or a group's, out of the segment that is being emptied. Returns the
+    /// bytes written.
     fn empty(&mut self, hand: &mut Hand<'_>) -> Option<u64> {
         let (segment, runs) = self.emptying.as_mut()?;
         let segment = *segment;
