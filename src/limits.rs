@@ -168,6 +168,8 @@ pub const PRODUCERS: usize = 10_000;
 /// Batches remembered for each producer and partition (KIP-98: five in flight).
 pub const PRODUCER_BATCHES: usize = 5;
 
+/// Groups with settings of their own.
+pub const CONFIGURED_GROUPS: usize = 1_000;
 /// Groups in one broker.
 pub const GROUPS: usize = 10_000;
 /// Members of one group.

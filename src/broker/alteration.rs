@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::settings::{SettingError, SettingKind, check_settings, default_of, find_setting};
+use super::settings::{SettingError, SettingKind, check_settings, find_setting};
 
 /// What becomes of a topic's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,18 +32,31 @@ impl Alteration {
         &self,
         before: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, SettingError> {
-        let after = match self {
-            Self::Replace(settings) => settings.clone(),
-            Self::Change(changes) => {
-                let mut settings = before.clone();
-                for (name, change) in changes {
-                    change.apply(name, &mut settings)?;
-                }
-                settings
-            }
-        };
+        let after = self.apply_to(before, |name| {
+            let setting = find_setting(name)?;
+            let is_list = matches!(setting.kind, SettingKind::SomeOf(_) | SettingKind::Text);
+            Ok((is_list, setting.default))
+        })?;
         check_settings(&after)?;
         Ok(after)
+    }
+
+    /// The settings after the change, unchecked. `known` says of a setting whether it is a list
+    /// and what its default is.
+    pub(super) fn apply_to(
+        &self,
+        before: &BTreeMap<String, String>,
+        known: impl Fn(&str) -> Result<(bool, &'static str), SettingError>,
+    ) -> Result<BTreeMap<String, String>, SettingError> {
+        let changes = match self {
+            Self::Replace(settings) => return Ok(settings.clone()),
+            Self::Change(changes) => changes,
+        };
+        let mut settings = before.clone();
+        for (name, change) in changes {
+            change.apply(name, &mut settings, &known)?;
+        }
+        Ok(settings)
     }
 }
 
@@ -52,13 +65,14 @@ impl SettingChange {
         &self,
         name: &str,
         settings: &mut BTreeMap<String, String>,
+        known: impl Fn(&str) -> Result<(bool, &'static str), SettingError>,
     ) -> Result<(), SettingError> {
         let list = |settings: &BTreeMap<String, String>| -> Result<Vec<String>, SettingError> {
-            let setting = find_setting(name)?;
-            if !matches!(setting.kind, SettingKind::SomeOf(_) | SettingKind::Text) {
+            let (is_list, default) = known(name)?;
+            if !is_list {
                 return Err(SettingError::NoList { name: name.to_owned() });
             }
-            let value = settings.get(name).map_or_else(|| default_of(name), String::as_str);
+            let value = settings.get(name).map_or(default, String::as_str);
             Ok(parts(value).map(ToOwned::to_owned).collect())
         };
         match self {

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::Shared;
 use super::alteration::Alteration;
 use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChange};
+use super::configs::Configs;
 use super::outage::Outage;
 use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
@@ -446,9 +447,9 @@ impl Committer {
             created_ms: self.shared.clock.now_ms(),
         };
         self.admin(|store| store.create_topic(&row)).map_err(TopicError::Storage)?;
-        let topic = Topic::new(row, |_| (0, 0)).keeping(self.shared.config.retention);
-        let topic = Arc::new(topic);
-        self.shared.topics_mut().insert(Arc::clone(&topic));
+        let mut topics = self.shared.topics_mut();
+        let topic = Arc::new(Topic::new(row, |_| (0, 0)).with_defaults(topics.defaults()));
+        topics.insert(Arc::clone(&topic));
         Ok(topic)
     }
 
@@ -504,6 +505,19 @@ impl Committer {
         self.shared.offsets_mut().forget(id);
         self.producers.retain(|partition, _| partition.topic != id);
         topic.mark_deleted();
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Makes the settings on disk those that everybody sees.
+    pub(super) fn reconcile_settings(&mut self) -> Result<(), StorageError> {
+        let on_disk = Configs::from_rows(self.store.settings()?);
+        for (key, settings) in self.shared.configs().changes_since(&on_disk) {
+            self.store.put_settings(&key, &settings)?;
+        }
+        Ok(())
     }
 
     /// Makes a rare change of the store; its error begins an outage.

@@ -6,11 +6,13 @@
 
 mod acceptance;
 mod alteration;
+mod broker_settings;
 mod cleaner;
 mod commit;
 mod committer;
 mod compaction;
 mod config;
+mod configs;
 mod coordinator;
 mod counters;
 mod expiry;
@@ -40,6 +42,10 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use self::alteration::{Alteration, SettingChange};
+pub use self::broker_settings::{
+    BROKER_SETTINGS, BrokerSetting, GROUP_SETTINGS, TOPIC_SETTING_NOTES, TopicSettingNote,
+    ValueType,
+};
 pub use self::cleaner::Cleaner;
 pub use self::commit::{
     Append, Appended, Commit, CommitError, Committed, OffsetChange, PendingCommit, StateChange,
@@ -47,6 +53,7 @@ pub use self::commit::{
 pub use self::committer::Committer;
 use self::committer::{QueuePermit, QueuedCommit, Request};
 pub use self::config::{BrokerConfig, DefaultRetention};
+pub use self::configs::{ConfigScope, Configs};
 pub use self::coordinator::{Coordinator, Pending};
 pub use self::counters::{Counter, Counters, UnreadablePlace};
 pub use self::expiry::Expiry;
@@ -103,6 +110,7 @@ struct Shared {
     cluster_id: String,
     store: StoreReader,
     topics: RwLock<Topics>,
+    configs: RwLock<Arc<Configs>>,
     offsets: RwLock<Offsets>,
     groups: Coordinator,
     counters: Counters,
@@ -177,8 +185,15 @@ impl Broker {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Committer, Cleaner, Receiver<Request>), StorageError> {
         let (store, recovered) = Store::open(files, options, Arc::clone(&clock))?;
-        let Recovered { cluster_id, topics: rows, partitions, compacted, producers, offsets } =
-            recovered;
+        let Recovered {
+            cluster_id,
+            topics: rows,
+            partitions,
+            compacted,
+            producers,
+            offsets,
+            settings,
+        } = recovered;
         let mut topics = Topics::default();
         for row in rows {
             let id = row.id;
@@ -186,14 +201,17 @@ impl Broker {
                 let partition = TopicPartition { topic: id, partition };
                 partitions.get(&partition).copied().unwrap_or_default()
             };
-            topics.insert(Arc::new(Topic::new(row, ends).keeping(config.retention)));
+            topics.insert(Arc::new(Topic::new(row, ends)));
         }
+        let configs = Configs::from_rows(settings);
+        topics.set_defaults(&Arc::new(configs.topic_defaults(config.retention)));
         let groups = Coordinator::new(Arc::clone(&clock));
         let shared = Arc::new(Shared {
             clock,
             cluster_id,
             store: store.reader(),
             topics: RwLock::new(topics),
+            configs: RwLock::new(Arc::new(configs)),
             offsets: RwLock::default(),
             groups,
             counters: Counters::default(),

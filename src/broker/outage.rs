@@ -81,8 +81,8 @@ impl Committer {
         }
     }
 
-    /// Makes the topics on disk those that everybody sees: a change that was reported as failed
-    /// may have reached the disk. Only a deletion is then completed.
+    /// Makes the topics and settings on disk those that everybody sees: a change that was reported
+    /// as failed may have reached the disk. Only a deletion is then completed.
     fn reconcile(&mut self) -> Result<(), StorageError> {
         let on_disk = self.store.topics()?;
         let topics = self.shared.topics().all();
@@ -102,7 +102,7 @@ impl Committer {
                 Some(_) => {}
             }
         }
-        Ok(())
+        self.reconcile_settings()
     }
 }
 

@@ -90,6 +90,12 @@ pub enum SettingError {
         /// What was given.
         name: String,
     },
+    /// A setting that is what it is while the broker runs.
+    #[error("{name} cannot be changed while the broker runs")]
+    Fixed {
+        /// The setting.
+        name: String,
+    },
     /// A setting with one value, to which nothing can be added.
     #[error("topic setting {name} is not a list")]
     NoList {
@@ -144,7 +150,7 @@ pub fn check_setting(name: &str, value: &str) -> Result<(), SettingError> {
         ),
         OneOf(allowed) => (allowed.contains(&value), format!("one of {}", allowed.join(", "))),
         SomeOf(allowed) => (
-            value.split(',').all(|part| allowed.contains(&part.trim())),
+            value.is_empty() || value.split(',').all(|part| allowed.contains(&part.trim())),
             format!("some of {}", allowed.join(", ")),
         ),
         Text => (true, String::new()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::config::DefaultRetention;
+use super::configs::TopicDefaults;
 use super::settings::{check_setting, default_of};
 use crate::record::{Codec, Compression, TimestampType};
 
@@ -55,10 +55,10 @@ pub struct CleanupPolicy {
 }
 
 impl TopicConfig {
-    /// Parses settings. What is not set, and what a newer or older version stored and this one
-    /// does not take, has its default.
-    pub(super) fn new(settings: &BTreeMap<String, String>) -> Self {
-        let values = Values(settings);
+    /// Parses settings. What is not set is as in `defaults`, else as in Kafka; so is what a newer or
+    /// older version stored and this one does not take.
+    pub(super) fn new(settings: &BTreeMap<String, String>, defaults: &TopicDefaults) -> Self {
+        let values = Values { settings, defaults };
         Self {
             retention_ms: Some(values.number("retention.ms")).filter(|&ms| ms >= 0),
             retention_bytes: u64::try_from(values.number::<i64>("retention.bytes")).ok(),
@@ -85,36 +85,24 @@ impl TopicConfig {
     }
 }
 
-impl TopicConfig {
-    /// Puts in the broker's retention where the settings say nothing of it.
-    pub(super) fn keep(
-        &mut self,
-        settings: &BTreeMap<String, String>,
-        retention: DefaultRetention,
-    ) {
-        if !settings.contains_key("retention.ms") {
-            self.retention_ms = retention.ms;
-        }
-        if !settings.contains_key("retention.bytes") {
-            self.retention_bytes = retention.bytes;
-        }
-    }
-}
+impl TopicConfig {}
 
 impl Default for TopicConfig {
     fn default() -> Self {
-        Self::new(&BTreeMap::new())
+        Self::new(&BTreeMap::new(), &TopicDefaults::new())
     }
 }
 
-struct Values<'a>(&'a BTreeMap<String, String>);
+struct Values<'a> {
+    settings: &'a BTreeMap<String, String>,
+    defaults: &'a TopicDefaults,
+}
 
 impl Values<'_> {
     fn text(&self, name: &str) -> &str {
-        match self.0.get(name) {
-            Some(value) if check_setting(name, value).is_ok() => value.trim(),
-            _ => default_of(name),
-        }
+        let said = [self.settings.get(name), self.defaults.get(name)].into_iter().flatten();
+        let mut good = said.filter(|value| check_setting(name, value).is_ok());
+        good.next().map_or_else(|| default_of(name), |value| value.trim())
     }
 
     fn number<T: FromStr + Default>(&self, name: &str) -> T {
@@ -149,7 +137,7 @@ mod tests {
 
     fn config(settings: &[(&str, &str)]) -> TopicConfig {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-        TopicConfig::new(&settings.iter().map(owned).collect())
+        TopicConfig::new(&settings.iter().map(owned).collect(), &TopicDefaults::new())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::alteration::Alteration;
-use super::config::DefaultRetention;
+use super::configs::TopicDefaults;
 use super::settings::{SettingError, check_settings};
 use super::standing::{Moved, SlotId};
 use super::tail::Tail;
@@ -21,7 +21,7 @@ use crate::types::{Offset, PartitionIndex, TimestampMs, TopicId, TopicName};
 pub struct Topic {
     row: TopicRow,
     config: TopicConfig,
-    retention: DefaultRetention,
+    defaults: Arc<TopicDefaults>,
     partitions: Box<[Arc<Partition>]>,
 }
 
@@ -47,15 +47,16 @@ impl Topic {
     pub(super) fn new(row: TopicRow, ends: impl Fn(PartitionIndex) -> (Offset, Offset)) -> Self {
         let partition = |index| Arc::new(Partition::new(ends(index)));
         let partitions = (0..row.partitions).map(partition).collect();
-        let retention = DefaultRetention::default();
-        Self { config: TopicConfig::new(&row.config), row, retention, partitions }
+        let defaults = Arc::<TopicDefaults>::default();
+        Self { config: TopicConfig::new(&row.config, &defaults), row, defaults, partitions }
     }
 
-    /// The topic with what it keeps unless it says so itself.
-    pub(super) fn keeping(mut self, retention: DefaultRetention) -> Self {
-        self.retention = retention;
-        self.config.keep(&self.row.config, retention);
-        self
+    /// The same topic among other defaults.
+    pub(super) fn with_defaults(&self, defaults: &Arc<TopicDefaults>) -> Self {
+        let row = self.row.clone();
+        let defaults = Arc::clone(defaults);
+        let partitions = self.partitions.clone();
+        Self { config: TopicConfig::new(&row.config, &defaults), row, defaults, partitions }
     }
 
     /// The same topic after a change: with its partitions, and empty ones behind them if there
@@ -63,9 +64,8 @@ impl Topic {
     pub(super) fn changed(&self, row: TopicRow) -> Self {
         let more = (self.partitions()..row.partitions).map(|_| Arc::new(Partition::new((0, 0))));
         let partitions = self.partitions.iter().cloned().chain(more).collect();
-        let retention = self.retention;
-        let config = TopicConfig::new(&row.config);
-        Self { config, row, retention, partitions }.keeping(retention)
+        let defaults = Arc::clone(&self.defaults);
+        Self { config: TopicConfig::new(&row.config, &defaults), row, defaults, partitions }
     }
 
     /// Its name.
@@ -247,6 +247,7 @@ pub enum TopicError {
 pub(super) struct Topics {
     by_name: BTreeMap<TopicName, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
+    defaults: Arc<TopicDefaults>,
 }
 
 impl Topics {
@@ -260,6 +261,19 @@ impl Topics {
 
     pub(super) fn by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
         self.by_id.get(&id)
+    }
+
+    /// Has topics fall back to these where they say nothing themselves.
+    pub(super) fn set_defaults(&mut self, defaults: &Arc<TopicDefaults>) {
+        self.defaults = Arc::clone(defaults);
+        for topic in self.all() {
+            self.insert(Arc::new(topic.with_defaults(defaults)));
+        }
+    }
+
+    /// What topics fall back to.
+    pub(super) fn defaults(&self) -> &Arc<TopicDefaults> {
+        &self.defaults
     }
 
     pub(super) fn insert(&mut self, topic: Arc<Topic>) {

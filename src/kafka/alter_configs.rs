@@ -3,11 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::configs::{BROKER, GROUP, TOPIC};
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
+use super::service::NODE_ID;
 use super::wire::Str;
-use crate::broker::{Alteration, Broker, SettingChange, TopicError};
+use crate::broker::{Alteration, Broker, ConfigScope, SettingChange, TopicError};
+use crate::types::GroupId;
 
 /// AlterConfigs: what is not named goes back to its default.
 pub(super) mod whole {
@@ -85,8 +88,6 @@ message! {
     }
 }
 
-const TOPIC: i8 = 2;
-
 /// A resource and what is to become of its configurations, whichever API said so.
 struct Asked {
     resource_type: i8,
@@ -126,7 +127,7 @@ fn replacement(configs: &[whole::AlterableConfig]) -> Result<Alteration, Refused
     unique(configs.iter().map(|config| &config.name))?;
     let settings = configs.iter().map(|config| {
         let value = config.value.as_ref().ok_or_else(|| no_value(&config.name))?;
-        Ok((config.name.to_string(), value.to_string()))
+        Ok((config.name.to_string(), value.trim().to_owned()))
     });
     Ok(Alteration::Replace(settings.collect::<Result<_, Refused>>()?))
 }
@@ -135,7 +136,8 @@ fn changes(configs: &[incremental::AlterableConfig]) -> Result<Alteration, Refus
     unique(configs.iter().map(|config| &config.name))?;
     let changes = configs.iter().map(|config| {
         let incremental::AlterableConfig { name, config_operation, value } = config;
-        let value = || value.as_ref().map(Str::to_string).ok_or_else(|| no_value(name));
+        let value =
+            || value.as_ref().map(|value| value.trim().to_owned()).ok_or_else(|| no_value(name));
         let change = match config_operation {
             0 => SettingChange::Set(value()?),
             1 => SettingChange::Delete,
@@ -152,7 +154,7 @@ fn changes(configs: &[incremental::AlterableConfig]) -> Result<Alteration, Refus
 }
 
 fn no_value(name: &Str) -> Refused {
-    (ErrorCode::InvalidConfig, format!("setting {name} has no value"))
+    (ErrorCode::InvalidRequest, format!("setting {name} has no value"))
 }
 
 fn unique<'a>(names: impl Iterator<Item = &'a Str>) -> Result<(), Refused> {
@@ -206,17 +208,38 @@ async fn alter_one(
     alteration: Alteration,
     validate_only: bool,
 ) -> Result<(), Refused> {
+    let refused = |error: TopicError| (ErrorCode::from(&error), error.to_string());
     if resource_type != TOPIC {
-        let message = format!("resources of type {resource_type} cannot be configured");
-        return Err((ErrorCode::InvalidRequest, message));
+        let scope = scope(resource_type, &name)?;
+        if validate_only {
+            return broker.check_settings_of(&scope, &alteration).map_err(refused);
+        }
+        return broker.alter_settings_of(scope, alteration).await.map_err(refused);
+    }
+    if name.is_empty() {
+        return Err((ErrorCode::InvalidRequest, "a topic has a name".to_owned()));
     }
     let Some(topic) = broker.topic(&name) else {
         let message = "this topic does not exist".to_owned();
         return Err((ErrorCode::UnknownTopicOrPartition, message));
     };
-    let refused = |error: TopicError| (ErrorCode::from(&error), error.to_string());
     if validate_only {
         return broker.check_alteration(topic.id(), &alteration).map_err(refused);
     }
     broker.alter_topic(topic.id(), alteration).await.map(drop).map_err(refused)
+}
+
+fn scope(resource_type: i8, name: &str) -> Result<ConfigScope, Refused> {
+    let invalid = |message: String| (ErrorCode::InvalidRequest, message);
+    match resource_type {
+        BROKER if name.is_empty() => Ok(ConfigScope::EveryBroker),
+        BROKER if name.parse() == Ok(NODE_ID) => Ok(ConfigScope::ThisBroker),
+        BROKER => Err(invalid(format!("this is broker {NODE_ID}, not {name:?}"))),
+        GROUP if name.is_empty() => Err(invalid("a group has a name".to_owned())),
+        GROUP => match GroupId::new(name) {
+            Ok(group) => Ok(ConfigScope::Group(group)),
+            Err(error) => Err(invalid(error.to_string())),
+        },
+        other => Err(invalid(format!("resources of type {other} cannot be configured"))),
+    }
 }

@@ -38,6 +38,13 @@ message! {
 }
 
 const BROKERS: i8 = 1;
+/// What may be done to the cluster, as bits by their number in Kafka's `AclOperation`: create,
+/// alter, describe, act for it, describe and alter its settings, write idempotently. Everybody may
+/// everything.
+pub(super) const CLUSTER_OPERATIONS: i32 =
+    1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+/// Those not asked for.
+pub(super) const NO_OPERATIONS: i32 = i32::MIN;
 
 pub(super) async fn describe(
     caller: Caller<'_>,
@@ -63,6 +70,11 @@ pub(super) async fn describe(
             port: context.port,
             ..Default::default()
         }],
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            NO_OPERATIONS
+        },
         ..Default::default()
     }
 }

@@ -1,14 +1,17 @@
-//! DescribeConfigs: what is configured, and where that comes from.
+//! DescribeConfigs: what is configured, and where that comes from; ListConfigResources: for what.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
+use super::config_values::{
+    Configured, broker_values, every_broker_values, group_values, logger_values, topic_values,
+};
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
-use super::service::{BrokerSetting, Context, NODE_ID};
+use super::service::{Context, NODE_ID};
 use super::wire::Str;
-use crate::broker::{Setting, SettingKind, TOPIC_SETTINGS};
-use crate::limits::{FRAME_BYTES, OFFSET_METADATA_BYTES};
+use crate::broker::ConfigScope;
+use crate::types::{GroupId, TopicName};
 
 message! {
     /// Asks for configurations.
@@ -18,7 +21,8 @@ message! {
         include_documentation: bool [3.., default false],
     }
 
-    /// A topic (type 2) or broker (type 4). Null keys are all.
+    /// A topic (type 2), broker (4), its loggers (8), client metrics (16) or a group (32). Without
+    /// keys, all.
     pub struct DescribeConfigsResource {
         resource_type: i8,
         resource_name: Str,
@@ -45,11 +49,13 @@ message! {
         name: Str,
         value: Option<Str> [nullable],
         read_only: bool,
-        /// 1: topic; 4: static broker setting; 5: default.
+        /// 1: topic; 2: altered for the broker; 3: altered for every broker; 4: set where the
+        /// broker is run; 5: default; 6: logger; 8: group.
         config_source: i8 [1.., ignorable, default -1],
         is_sensitive: bool,
         synonyms: Vec<DescribeConfigsSynonym> [1.., ignorable],
-        /// 1: boolean; 2: string; 3: int; 5: long; 7: list.
+        /// 1: boolean; 2: string; 3: int; 4: short; 5: long; 6: double; 7: list; 8: class;
+        /// 9: password.
         config_type: i8 [3.., ignorable, default 0],
         documentation: Option<Str> [3.., nullable, ignorable],
     }
@@ -82,34 +88,20 @@ message! {
     }
 }
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
-const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
+pub(super) const TOPIC: i8 = 2;
+pub(super) const BROKER: i8 = 4;
+pub(super) const BROKER_LOGGER: i8 = 8;
+pub(super) const CLIENT_METRICS: i8 = 16;
+pub(super) const GROUP: i8 = 32;
 
-/// Where a value comes from, as the protocol numbers it.
-pub(super) fn source(is_set: bool) -> i8 {
-    if is_set { 1 } else { 5 }
-}
-
-/// Every topic setting with its value, and whether the topic sets it.
-pub(super) fn topic_values(
-    config: &BTreeMap<String, String>,
-) -> impl Iterator<Item = (&'static str, String, bool)> {
-    TOPIC_SETTINGS.iter().map(|setting| match config.get(setting.name) {
-        Some(value) => (setting.name, value.clone(), true),
-        None => (setting.name, setting.default.to_owned(), false),
-    })
-}
-
-/// What has a configuration: each topic, and the one broker. Before version 1 the question was for
-/// client metrics, which nobody configures here.
+/// What has a configuration: each topic, the one broker, and what has altered settings. Before
+/// version 1 the question was for client metrics, which nobody configures here.
 pub(super) async fn list_resources(
     caller: Caller<'_>,
     request: ListConfigResourcesRequest,
 ) -> ListConfigResourcesResponse {
     const KNOWN: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+    let broker = &caller.context.broker;
     let wanted = match caller.version {
         0 => vec![CLIENT_METRICS],
         _ if request.resource_types.is_empty() => KNOWN.to_vec(),
@@ -120,18 +112,21 @@ pub(super) async fn list_resources(
         return ListConfigResourcesResponse { error_code, ..Default::default() };
     }
     let mut config_resources = Vec::new();
-    if wanted.contains(&TOPIC) {
-        config_resources.extend(caller.context.broker.topics().iter().map(|topic| {
-            let resource_name = Str::from(topic.name().as_str());
-            ConfigResource { resource_name, resource_type: TOPIC }
-        }));
-    }
-    for resource_type in [BROKER, BROKER_LOGGER] {
+    let mut add = |resource_type: i8, names: Vec<Str>| {
         if wanted.contains(&resource_type) {
-            let resource_name = Str::from(NODE_ID.to_string());
-            config_resources.push(ConfigResource { resource_name, resource_type });
+            let named = |resource_name| ConfigResource { resource_name, resource_type };
+            config_resources.extend(names.into_iter().map(named));
         }
-    }
+    };
+    add(TOPIC, broker.topics().iter().map(|topic| Str::from(topic.name().as_str())).collect());
+    add(BROKER, vec![Str::from(NODE_ID.to_string())]);
+    add(BROKER_LOGGER, vec![Str::from(NODE_ID.to_string())]);
+    let configs = broker.configs();
+    let groups = configs.scopes().filter_map(|scope| match scope {
+        ConfigScope::Group(group) => Some(Str::from(group.as_str())),
+        ConfigScope::EveryBroker | ConfigScope::ThisBroker => None,
+    });
+    add(GROUP, groups.collect());
     ListConfigResourcesResponse { config_resources, ..Default::default() }
 }
 
@@ -139,120 +134,94 @@ pub(super) async fn describe(
     caller: Caller<'_>,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let synonyms = request.include_synonyms;
+    let DescribeConfigsRequest { resources, include_synonyms, include_documentation } = request;
     let mut seen = HashSet::new();
-    let once = |resource: &DescribeConfigsResource| {
-        seen.insert((resource.resource_type, resource.resource_name.clone()))
-    };
-    let results = request.resources.into_iter().filter(once).map(|resource| {
+    let mut results = Vec::new();
+    for resource in resources {
         let DescribeConfigsResource { resource_type, resource_name, configuration_keys } = resource;
-        let described = match resource_type {
-            TOPIC => describe_topic(caller.context, &resource_name, synonyms),
-            BROKER => describe_broker(caller.context, &resource_name),
-            _ => Err((ErrorCode::InvalidRequest, "only topics and brokers are configured")),
-        };
-        let wanted = |config: &DescribeConfigsResourceResult| {
-            configuration_keys.as_ref().is_none_or(|keys| keys.contains(&config.name))
+        // Once each: an answer is far larger than its question.
+        if !seen.insert((resource_type, resource_name.clone())) {
+            continue;
+        }
+        let described = values(caller.context, resource_type, &resource_name).await;
+        let wanted = |configured: &Configured| {
+            let keys = configuration_keys.as_ref();
+            keys.is_none_or(|keys| {
+                keys.is_empty() || keys.iter().any(|key| key.as_str() == configured.name)
+            })
         };
         let mut result =
             DescribeConfigsResult { resource_type, resource_name, ..Default::default() };
         match described {
-            Ok(configs) => result.configs = configs.into_iter().filter(wanted).collect(),
+            Ok(values) => {
+                let values = values.into_iter().filter(wanted);
+                let told = values.map(|v| tell(v, include_synonyms, include_documentation));
+                result.configs = told.collect();
+            }
             Err((code, message)) => {
                 result.error_code = code;
                 result.error_message = Some(Str::from_static(message));
             }
         }
-        result
-    });
-    DescribeConfigsResponse { results: results.collect(), ..Default::default() }
+        results.push(result);
+    }
+    DescribeConfigsResponse { results, ..Default::default() }
 }
 
-type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, &'static str)>;
-
-fn describe_topic(context: &Context, name: &str, synonyms: bool) -> Described {
-    let Some(topic) = context.broker.topic(name) else {
-        return Err((ErrorCode::UnknownTopicOrPartition, "this topic does not exist"));
-    };
-    let describe = |(setting, (name, value, is_set)): (&Setting, (&'static str, String, bool))| {
-        let of_broker = set_by_broker(context, name).filter(|_| !is_set);
-        let (synonym, value, config_source) = match of_broker {
-            Some(setting) => (setting.name, Str::from(setting.value.clone()), 4),
-            None => (name, Str::from(value), source(is_set)),
-        };
-        let synonym = DescribeConfigsSynonym {
-            name: Str::from_static(synonym),
-            value: Some(value.clone()),
-            source: config_source,
-        };
-        DescribeConfigsResourceResult {
-            name: Str::from_static(name),
-            value: Some(value),
-            config_source,
-            synonyms: synonyms.then_some(synonym).into_iter().collect(),
-            config_type: config_type(setting.kind),
-            ..Default::default()
+async fn values(
+    context: &Context,
+    resource_type: i8,
+    name: &str,
+) -> Result<Vec<Configured>, (ErrorCode, &'static str)> {
+    let is_here = name.parse() == Ok(NODE_ID);
+    match resource_type {
+        TOPIC => match context.broker.topic(name) {
+            Some(topic) => Ok(topic_values(context, topic.settings())),
+            None if TopicName::new(name).is_err() => {
+                Err((ErrorCode::InvalidTopicException, "this cannot be a topic"))
+            }
+            None => Err((ErrorCode::UnknownTopicOrPartition, "this topic does not exist")),
+        },
+        BROKER if name.is_empty() => Ok(every_broker_values(&context.broker.configs())),
+        BROKER if is_here => {
+            let place = context.broker.place().await;
+            Ok(broker_values(context, &place.path))
         }
-    };
-    Ok(TOPIC_SETTINGS.iter().zip(topic_values(topic.settings())).map(describe).collect())
-}
-
-/// What the broker was set to for topics that do not say so themselves.
-fn set_by_broker<'a>(context: &'a Context, name: &str) -> Option<&'a BrokerSetting> {
-    let of_broker = match name {
-        "retention.bytes" => "log.retention.bytes",
-        "retention.ms" => "log.retention.ms",
-        _ => return None,
-    };
-    let settings = &context.options.settings;
-    settings.iter().find(|setting| setting.name == of_broker && setting.is_set)
-}
-
-fn config_type(kind: SettingKind) -> i8 {
-    match kind {
-        SettingKind::Boolean => 1,
-        SettingKind::OneOf(_) => 2,
-        SettingKind::Int(_) => 3,
-        SettingKind::Long(_) => 5,
-        SettingKind::Ratio => 6,
-        SettingKind::SomeOf(_) | SettingKind::Text => 7,
+        BROKER_LOGGER if is_here => Ok(logger_values()),
+        BROKER | BROKER_LOGGER => Err((ErrorCode::InvalidRequest, "there is no such broker")),
+        CLIENT_METRICS if !name.is_empty() => Ok(Vec::new()),
+        GROUP => match GroupId::new(name) {
+            Ok(group) if !name.is_empty() => Ok(group_values(context, group)),
+            _ => Err((ErrorCode::InvalidRequest, "this cannot be a group")),
+        },
+        _ => Err((ErrorCode::InvalidRequest, "there is nothing to configure")),
     }
 }
 
-/// What clients ask a broker for; all of it fixed while it runs.
-fn describe_broker(context: &Context, name: &str) -> Described {
-    if !name.is_empty() && name.parse() != Ok(NODE_ID) {
-        return Err((ErrorCode::InvalidRequest, "there is no such broker"));
-    }
-    let setting = |name, value: String, config_type| DescribeConfigsResourceResult {
-        name: Str::from_static(name),
-        value: Some(Str::from(value)),
-        read_only: true,
-        config_source: 4,
-        config_type,
-        ..Default::default()
+fn tell(
+    configured: Configured,
+    synonyms: bool,
+    documentation: bool,
+) -> DescribeConfigsResourceResult {
+    let Configured { name, value_type, is_read_only, is_sensitive, values, documentation: text } =
+        configured;
+    let (value, config_source) =
+        values.first().map_or((None, 5), |said| (said.value.clone(), said.source));
+    let told = |value: Option<String>| value.filter(|_| !is_sensitive).map(Str::from);
+    let synonym = |said: super::config_values::Said| DescribeConfigsSynonym {
+        name: Str::from(said.name),
+        source: said.source,
+        value: told(said.value),
     };
-    let mut described = vec![
-        setting("broker.id", NODE_ID.to_string(), 3),
-        setting("default.replication.factor", "1".to_owned(), 3),
-        setting("node.id", NODE_ID.to_string(), 3),
-        setting("offset.metadata.max.bytes", OFFSET_METADATA_BYTES.to_string(), 3),
-        setting("socket.request.max.bytes", FRAME_BYTES.to_string(), 3),
-    ];
-    // What is set of this broker goes before what every broker says of itself.
-    for BrokerSetting { name, value, is_set } in &context.options.settings {
-        described.retain(|known| known.name != *name);
-        let config_source = if *is_set { 4 } else { 5 };
-        let config_type = match (*name, value.as_str()) {
-            (_, "true" | "false") => 1,
-            ("connections.max.idle.ms" | "log.retention.bytes" | "log.retention.ms", _)
-            | ("queued.max.request.bytes", _) => 5,
-            (_, value) if value.parse::<i64>().is_ok() => 3,
-            _ => 2,
-        };
-        let set = setting(name, value.clone(), config_type);
-        described.push(DescribeConfigsResourceResult { config_source, ..set });
+    let is_synonym = |said: &super::config_values::Said| synonyms && said.is_synonym;
+    DescribeConfigsResourceResult {
+        name: Str::from(name),
+        value: told(value),
+        read_only: is_read_only,
+        config_source,
+        is_sensitive,
+        synonyms: values.into_iter().filter(is_synonym).map(synonym).collect(),
+        config_type: value_type,
+        documentation: documentation.then(|| Str::from_static(text)),
     }
-    described.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(described)
 }

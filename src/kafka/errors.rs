@@ -5,7 +5,8 @@ use super::schema::{Type, Version};
 use super::wire::{Fault, Reader, WireError};
 use super::writer::Writer;
 use crate::broker::{
-    CommitError, DeleteGroupError, DeleteRecordsError, GroupError, ReadError, TopicError,
+    CommitError, DeleteGroupError, DeleteRecordsError, GroupError, ReadError, SettingError,
+    TopicError,
 };
 use crate::record::{BatchError, RecordProblem};
 
@@ -260,6 +261,7 @@ impl From<&TopicError> for ErrorCode {
                 Self::InvalidPartitions
             }
             TopicError::TooMany => Self::PolicyViolation,
+            TopicError::Setting(SettingError::Fixed { .. }) => Self::InvalidRequest,
             TopicError::Setting(_) => Self::InvalidConfig,
             TopicError::Storage(_) => Self::KafkaStorageError,
             TopicError::Stopped => Self::NotLeaderOrFollower,

@@ -127,9 +127,25 @@ message! {
 const NO_SESSION: i32 = -1;
 /// In place of an epoch: a full fetch that begins a session.
 const NEW_SESSION: i32 = 0;
+/// The isolation level of who reads committed records only.
+const READ_COMMITTED: i8 = 1;
 
 /// Answers a fetch of all partitions that it names, or one that goes on with a session (KIP-227).
 pub(super) async fn answer(caller: Caller<'_>, request: FetchRequest) -> FetchResponse {
+    let is_committed_only = request.isolation_level == READ_COMMITTED;
+    let mut response = answer_any(caller, request).await;
+    if is_committed_only {
+        // No transaction was ever aborted.
+        for data in response.responses.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            if data.error_code == ErrorCode::None {
+                data.aborted_transactions = Some(Vec::new());
+            }
+        }
+    }
+    response
+}
+
+async fn answer_any(caller: Caller<'_>, request: FetchRequest) -> FetchResponse {
     let Context { broker, fetch_sessions, .. } = caller.context;
     let naming = naming(caller.version);
     let now = broker.clock().monotonic();
@@ -291,10 +307,14 @@ pub(super) fn partition_data(
 }
 
 pub(super) fn error_data(partition_index: i32, error_code: ErrorCode) -> PartitionData {
+    // An empty list or none: as Kafka.
+    let is_unknown =
+        matches!(error_code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId);
     PartitionData {
         partition_index,
         error_code,
         high_watermark: -1,
+        aborted_transactions: is_unknown.then(Vec::new),
         records: Some(Records::default()),
         ..Default::default()
     }

@@ -1,9 +1,12 @@
 //! ListOffsets: the offset that belongs to a time, to the log's start or to its end.
 
+use std::collections::HashSet;
+
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::fetch::check_leader_epoch;
 use super::message::message;
+use super::topics::times;
 use super::wire::Str;
 use crate::broker::{Broker, LEADER_EPOCH};
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -68,9 +71,18 @@ pub(super) async fn answer(caller: Caller<'_>, request: ListOffsetsRequest) -> L
     let mut topics = Vec::with_capacity(request.topics.len());
     for ListOffsetsTopic { name, partitions: asked } in request.topics {
         let mut partitions = Vec::with_capacity(asked.len());
+        let times = times(asked.iter().map(|asked| asked.partition_index));
+        let mut seen = HashSet::new();
         for asked in asked {
             let partition_index = asked.partition_index;
-            let found = look_up(&caller.context.broker, caller.version, &name, asked).await;
+            if !seen.insert(partition_index) {
+                continue;
+            }
+            let found = if times.get(&partition_index) == Some(&1) {
+                look_up(&caller.context.broker, caller.version, &name, asked).await
+            } else {
+                Err(ErrorCode::InvalidRequest)
+            };
             let mut answer = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
             match found {
                 Ok(Some((offset, timestamp))) => {

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
+use super::cluster::{CLUSTER_OPERATIONS, NO_OPERATIONS};
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
 use super::service::{Context, NODE_ID};
+use super::topics::TOPIC_OPERATIONS;
 use super::wire::Str;
 use crate::broker::{LEADER_EPOCH, NewTopic, Topic};
 use crate::types::{TopicId, TopicName};
@@ -83,10 +85,14 @@ message! {
     }
 }
 
+/// The first version in which a topic that is not there need have no name.
+const FIRST_WITHOUT_NAME: i16 = 12;
+
 pub(super) async fn answer(caller: Caller<'_>, request: MetadataRequest) -> MetadataResponse {
     let Caller { context, version, .. } = caller;
+    let operations = |asked: bool, all: i32| if asked { all } else { NO_OPERATIONS };
     let create = context.auto_create_topics && (version < 4 || request.allow_auto_topic_creation);
-    let topics = match request.topics {
+    let mut topics: Vec<MetadataResponseTopic> = match request.topics {
         Some(topics) if version > 0 || !topics.is_empty() => {
             let mut answers = Vec::new();
             let mut seen = HashSet::new();
@@ -100,6 +106,13 @@ pub(super) async fn answer(caller: Caller<'_>, request: MetadataRequest) -> Meta
         }
         _ => context.broker.topics().iter().map(|topic| describe(topic)).collect(),
     };
+    for topic in &mut topics {
+        let asked = request.include_topic_authorized_operations;
+        topic.topic_authorized_operations = operations(asked, TOPIC_OPERATIONS);
+        if version < FIRST_WITHOUT_NAME {
+            topic.name.get_or_insert_default();
+        }
+    }
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
             node_id: NODE_ID,
@@ -110,6 +123,10 @@ pub(super) async fn answer(caller: Caller<'_>, request: MetadataRequest) -> Meta
         cluster_id: Some(Str::from(context.broker.cluster_id())),
         controller_id: NODE_ID,
         topics,
+        cluster_authorized_operations: operations(
+            request.include_cluster_authorized_operations,
+            CLUSTER_OPERATIONS,
+        ),
         ..Default::default()
     }
 }

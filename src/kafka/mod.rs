@@ -9,6 +9,7 @@ mod alter_configs;
 mod api;
 mod api_versions;
 mod cluster;
+mod config_values;
 mod configs;
 mod connection;
 mod delete_records;

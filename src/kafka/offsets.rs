@@ -178,10 +178,13 @@ pub(super) async fn commit(
         let topic = find(broker, caller.version, &name, topic_id);
         let partitions = partitions.into_iter().map(|asked| {
             let partition_index = asked.partition_index;
-            let change = allowed.and_then(|()| {
-                let topic = topic.as_ref().map_err(|code| *code)?;
-                offset_change(broker, owner.clone(), topic, asked)
-            });
+            let change = match (&owner, &topic) {
+                (None, _) => Err(ErrorCode::InvalidGroupId),
+                (Some(_), Err(code)) => Err(*code),
+                (Some(owner), Ok(topic)) => {
+                    offset_change(broker, owner.clone(), topic, allowed, asked)
+                }
+            };
             let error_code = match change {
                 Ok(change) => {
                     commit.offsets.push(change);
@@ -222,14 +225,15 @@ fn unknown_group(broker: &Broker, group: &GroupId, version: i16) -> ErrorCode {
 
 fn offset_change(
     broker: &Broker,
-    owner: Option<OffsetOwner>,
+    owner: OffsetOwner,
     topic: &Topic,
+    allowed: Result<(), ErrorCode>,
     asked: OffsetCommitRequestPartition,
 ) -> Result<OffsetChange, ErrorCode> {
-    let owner = owner.ok_or(ErrorCode::InvalidGroupId)?;
     if topic.partition(asked.partition_index).is_none() {
         return Err(ErrorCode::UnknownTopicOrPartition);
     }
+    allowed?;
     let metadata = asked.committed_metadata.unwrap_or_default();
     if metadata.len() > OFFSET_METADATA_BYTES {
         return Err(ErrorCode::OffsetMetadataTooLarge);

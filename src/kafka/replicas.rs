@@ -1,11 +1,14 @@
 //! ElectLeaders, AlterPartitionReassignments and ListPartitionReassignments, as a cluster of one
 //! node answers: each partition's leader and only replica is here, and stays.
 
+use std::sync::Arc;
+
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
 use super::service::{Context, NODE_ID};
 use super::wire::Str;
+use crate::broker::Topic;
 
 message! {
     /// Partitions, null for all, whose preferred (type 0) or any (type 1) replica is to lead.
@@ -130,17 +133,23 @@ pub(super) async fn elect(
     caller: Caller<'_>,
     request: ElectLeadersRequest,
 ) -> ElectLeadersResponse {
-    if !matches!(request.election_type, 0 | 1) {
-        return ElectLeadersResponse {
-            error_code: ErrorCode::InvalidRequest,
-            ..Default::default()
-        };
-    }
+    const ODD: Refused = (ErrorCode::InvalidRequest, "there is no such election");
+    let is_odd = !matches!(request.election_type, 0 | 1);
+    let error_code = if is_odd { ErrorCode::InvalidRequest } else { ErrorCode::None };
     // Of all partitions there are told those that have another leader now: none.
-    let asked = request.topic_partitions.unwrap_or_default();
+    let asked = request.topic_partitions.unwrap_or_else(|| {
+        let all = caller.context.broker.topics().into_iter().filter(|_| !is_odd);
+        let none = |topic: Arc<Topic>| TopicPartitions {
+            topic: Str::from(topic.name().as_str()),
+            partitions: Vec::new(),
+        };
+        all.map(none).collect()
+    });
     let results = asked.into_iter().map(|TopicPartitions { topic, partitions }| {
         let elect = |partition_id| {
-            let (error_code, message) = if exists(caller.context, &topic, partition_id) {
+            let (error_code, message) = if is_odd {
+                ODD
+            } else if exists(caller.context, &topic, partition_id) {
                 (ErrorCode::ElectionNotNeeded, "the one replica leads")
             } else {
                 UNKNOWN
@@ -151,7 +160,8 @@ pub(super) async fn elect(
         let partition_result = partitions.into_iter().map(elect).collect();
         ReplicaElectionResult { topic, partition_result }
     });
-    ElectLeadersResponse { replica_election_results: results.collect(), ..Default::default() }
+    let replica_election_results = results.collect();
+    ElectLeadersResponse { error_code, replica_election_results, ..Default::default() }
 }
 
 pub(super) async fn reassign(

@@ -9,6 +9,7 @@ use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
 use super::service::NODE_ID;
+use super::topics::TOPIC_OPERATIONS;
 use super::wire::Str;
 use crate::broker::{LEADER_EPOCH, Topic};
 use crate::limits::DESCRIBED_PARTITIONS;
@@ -69,11 +70,23 @@ pub(super) async fn describe(
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let broker = &caller.context.broker;
-    let names: BTreeSet<Str> = if request.topics.is_empty() {
+    let all = request.topics.is_empty();
+    let names: BTreeSet<Str> = if all {
         broker.topics().iter().map(|topic| Str::from(topic.name().as_str())).collect()
     } else {
         request.topics.into_iter().map(|topic| topic.name).collect()
     };
+    if let Some(Cursor { topic_name, partition_index }) = &request.cursor
+        && (*partition_index < 0 || (!all && !names.contains(topic_name)))
+    {
+        let refused = |name| DescribeTopicPartitionsResponseTopic {
+            error_code: ErrorCode::InvalidRequest,
+            name: Some(name),
+            ..Default::default()
+        };
+        let topics = if all { Vec::new() } else { names.into_iter().map(refused).collect() };
+        return DescribeTopicPartitionsResponse { topics, ..Default::default() };
+    }
     let limit = request.response_partition_limit.clamp(1, DESCRIBED_PARTITIONS);
     let found = |name: Str| {
         let topic = broker.topic(&name);
@@ -116,7 +129,12 @@ fn unknown(name: Str) -> DescribeTopicPartitionsResponseTopic {
         Ok(_) => ErrorCode::UnknownTopicOrPartition,
         Err(_) => ErrorCode::InvalidTopicException,
     };
-    DescribeTopicPartitionsResponseTopic { error_code, name: Some(name), ..Default::default() }
+    DescribeTopicPartitionsResponseTopic {
+        error_code,
+        name: Some(name),
+        topic_authorized_operations: TOPIC_OPERATIONS,
+        ..Default::default()
+    }
 }
 
 fn describe_topic(
@@ -137,6 +155,7 @@ fn describe_topic(
         name: Some(Str::from(topic.name().as_str())),
         topic_id: Uuid::from_bytes(topic.id().to_bytes()),
         partitions: partitions.map(partition).collect(),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..Default::default()
     }
 }

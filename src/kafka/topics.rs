@@ -1,15 +1,16 @@
 //! CreateTopics and DeleteTopics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::configs::topic_values;
+use super::config_values::{Configured, topic_values};
 use super::dispatch::Caller;
 use super::errors::ErrorCode;
 use super::message::message;
-use super::service::NODE_ID;
+use super::service::{Context, NODE_ID};
 use super::wire::Str;
 use crate::broker::{Broker, NewTopic, Topic};
 use crate::types::{TopicId, TopicName};
@@ -100,6 +101,11 @@ message! {
     }
 }
 
+/// What may be done to a topic, as bits by their number in Kafka's `AclOperation`: read, write,
+/// create, delete, alter, describe, describe and alter its settings. Everybody may everything.
+pub(super) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+
 /// "The broker's own" partition count or replication factor (KIP-464).
 const BROKER_DEFAULT: i32 = -1;
 
@@ -107,16 +113,15 @@ pub(super) async fn create(
     caller: Caller<'_>,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    let broker = &caller.context.broker;
     let asked = request.topics;
     let mut topics = Vec::with_capacity(asked.len());
-    for (index, topic) in asked.iter().enumerate() {
-        let twice =
-            asked.iter().enumerate().any(|(i, other)| i != index && other.name == topic.name);
-        let made = if twice {
+    let times = times(asked.iter().map(|topic| &topic.name));
+    let mut seen = HashSet::new();
+    for topic in asked.iter().filter(|topic| seen.insert(&topic.name)) {
+        let made = if times.get(&topic.name) != Some(&1) {
             Err((ErrorCode::InvalidRequest, "the request names this topic twice".to_owned()))
         } else {
-            create_one(broker, topic, request.validate_only).await
+            create_one(caller.context, topic, request.validate_only).await
         };
         topics.push(match made {
             Ok(result) => result,
@@ -124,6 +129,7 @@ pub(super) async fn create(
                 name: topic.name.clone(),
                 error_code,
                 error_message: Some(Str::from(message)),
+                configs: Some(Vec::new()),
                 ..Default::default()
             },
         });
@@ -131,13 +137,23 @@ pub(super) async fn create(
     CreateTopicsResponse { topics, ..Default::default() }
 }
 
+/// How often each is there.
+pub(super) fn times<T: Eq + Hash>(all: impl Iterator<Item = T>) -> HashMap<T, usize> {
+    let mut times = HashMap::new();
+    for one in all {
+        *times.entry(one).or_default() += 1;
+    }
+    times
+}
+
 type Refused = (ErrorCode, String);
 
 async fn create_one(
-    broker: &Broker,
+    context: &Context,
     asked: &CreatableTopic,
     validate_only: bool,
 ) -> Result<CreatableTopicResult, Refused> {
+    let broker = &context.broker;
     let name = TopicName::new(&asked.name)
         .map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))?;
     let partitions = partition_count(asked)?;
@@ -146,32 +162,36 @@ async fn create_one(
         let Some(value) = value else {
             return Err((ErrorCode::InvalidConfig, format!("setting {name} has no value")));
         };
-        config.insert(name.to_string(), value.to_string());
+        config.insert(name.to_string(), value.trim().to_owned());
     }
     let new = NewTopic { name, partitions, config };
     let refused = |error: crate::broker::TopicError| (ErrorCode::from(&error), error.to_string());
     let (id, partitions, config) = if validate_only {
         broker.check_topic(&new).map_err(refused)?;
-        let default = broker.config().default_partitions;
-        let partitions = new.partitions.unwrap_or(default);
+        let partitions = new.partitions.unwrap_or_else(|| broker.config().default_partitions);
         (Uuid::nil(), partitions, new.config)
     } else {
         let topic = broker.create_topic(new).await.map_err(refused)?;
         let id = Uuid::from_bytes(topic.id().to_bytes());
         (id, topic.partitions(), topic.settings().clone())
     };
-    let value = |(name, value, is_set): (&str, String, bool)| CreatableTopicConfigs {
-        name: Str::from(name),
-        value: Some(Str::from(value)),
-        config_source: super::configs::source(is_set),
-        ..Default::default()
+    let value = |configured: Configured| {
+        let said = configured.values.into_iter().next();
+        let (value, config_source) = said.map_or((None, -1), |said| (said.value, said.source));
+        CreatableTopicConfigs {
+            name: Str::from(configured.name),
+            value: value.map(Str::from),
+            config_source,
+            ..Default::default()
+        }
     };
+    let configs = topic_values(context, &config);
     Ok(CreatableTopicResult {
         name: asked.name.clone(),
         topic_id: id,
         num_partitions: partitions,
         replication_factor: 1,
-        configs: Some(topic_values(&config).map(value).collect()),
+        configs: Some(configs.into_iter().map(value).collect()),
         ..Default::default()
     })
 }
@@ -212,16 +232,29 @@ pub(super) async fn delete(
         }
         _ => request.topics,
     };
+    let times = times(asked.iter().map(|topic| (topic.name.clone(), topic.topic_id)));
+    let mut seen = HashSet::new();
     let mut responses = Vec::with_capacity(asked.len());
     for DeleteTopicState { name, topic_id } in asked {
-        let (found, unknown) = find(broker, name.as_ref(), topic_id);
+        let key = (name.clone(), topic_id);
+        let twice = times.get(&key) != Some(&1);
+        if !seen.insert(key) {
+            continue;
+        }
+        let found = match (name.as_ref(), topic_id.is_nil()) {
+            // Twice, or both or neither of name and id.
+            _ if twice => Err(ErrorCode::InvalidRequest),
+            (Some(_), false) | (None, true) => Err(ErrorCode::InvalidRequest),
+            (name, _) => find(broker, name, topic_id),
+        };
         let error_code = match &found {
-            None => unknown,
-            Some(topic) => match broker.delete_topic(topic.id()).await {
+            Err(code) => *code,
+            Ok(topic) => match broker.delete_topic(topic.id()).await {
                 Ok(()) => ErrorCode::None,
                 Err(error) => ErrorCode::from(&error),
             },
         };
+        let found = found.ok();
         let name = name.or_else(|| found.as_ref().map(|topic| Str::from(topic.name().as_str())));
         let topic_id = found.map_or(topic_id, |topic| Uuid::from_bytes(topic.id().to_bytes()));
         responses.push(DeletableTopicResult { name, topic_id, error_code, error_message: None });
@@ -229,12 +262,12 @@ pub(super) async fn delete(
     DeleteTopicsResponse { responses, ..Default::default() }
 }
 
-fn find(broker: &Broker, name: Option<&Str>, id: Uuid) -> (Option<Arc<Topic>>, ErrorCode) {
+fn find(broker: &Broker, name: Option<&Str>, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
     match name {
-        Some(name) => (broker.topic(name), ErrorCode::UnknownTopicOrPartition),
+        Some(name) => broker.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
         None => {
             let id = TopicId::from_bytes(id.into_bytes());
-            (broker.topic_by_id(id), ErrorCode::UnknownTopicId)
+            broker.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)
         }
     }
 }

@@ -219,7 +219,7 @@ impl<'a> Checker<'a> {
                     let known = TOPIC_SETTINGS.iter().map(|setting| setting.name);
                     self.report.did_you_mean(name, known)
                 }
-                SettingError::Value { .. } | SettingError::NoList { .. } => None,
+                _ => None,
             };
             self.report.error(value.span(), format!("{error}{}", hint.unwrap_or_default()));
         }

@@ -20,8 +20,8 @@ use super::runs::{Placed, Run};
 use super::segment::{self, create_database, open_database};
 use super::tables::{
     COMPACTED, COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, IDENTITY, OFFSETS, OffsetKey,
-    PARTITIONS, PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS, STATE, StateKey, TOPICS,
-    TopicRow, UNLINKED,
+    PARTITIONS, PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS, SETTINGS, STATE,
+    SettingsKey, SettingsRow, StateKey, TOPICS, TopicRow, UNLINKED,
 };
 use super::{StorageError, at};
 use crate::types::{GroupId, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition};
@@ -45,6 +45,8 @@ pub struct Recovered {
     pub compacted: BTreeMap<TopicPartition, Offset>,
     /// Producers by partition.
     pub producers: Vec<(ProducerKey, ProducerState)>,
+    /// What is set beyond topics.
+    pub settings: Vec<SettingsRow>,
     /// Committed offsets and checkpoints.
     pub offsets: Vec<(OffsetKey, CommittedOffset)>,
 }
@@ -186,6 +188,56 @@ impl Meta {
             }
             Ok(())
         })
+    }
+
+    pub(super) fn put_settings(
+        &self,
+        key: &SettingsKey,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), StorageError> {
+        let row = encode("settings", settings)?;
+        let key = match key {
+            SettingsKey::EveryBroker => (0, ""),
+            SettingsKey::ThisBroker => (1, ""),
+            SettingsKey::Group(group) => (2, group.as_str()),
+        };
+        self.write(|transaction| {
+            let mut table = transaction.open_table(SETTINGS)?;
+            if settings.is_empty() {
+                table.remove(key)?;
+            } else {
+                table.insert(key, &row[..])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What is set beyond topics, as it is on disk.
+    pub(super) fn settings(&self) -> Result<Vec<SettingsRow>, StorageError> {
+        let rows = self.read(|transaction| {
+            let mut rows = Vec::new();
+            let table = match transaction.open_table(SETTINGS) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(rows),
+                table => table?,
+            };
+            for row in table.iter()? {
+                let (key, settings) = row?;
+                let (kind, group) = key.value();
+                rows.push((kind, group.to_owned(), settings.value().to_vec()));
+            }
+            Ok(rows)
+        })?;
+        let decoded = rows.into_iter().map(|(kind, group, row)| {
+            let bad = |reason: String| StorageError::Row { what: "settings", reason };
+            let key = match kind {
+                0 => SettingsKey::EveryBroker,
+                1 => SettingsKey::ThisBroker,
+                2 => SettingsKey::Group(GroupId::new(&group).map_err(|e| bad(e.to_string()))?),
+                kind => return Err(bad(format!("they are of kind {kind}"))),
+            };
+            Ok((key, decode("settings", &row)?))
+        });
+        decoded.collect()
     }
 
     pub(super) fn delete_topic(&self, topic: &TopicRow) -> Result<(), StorageError> {
@@ -383,6 +435,7 @@ impl Meta {
             }
             Ok(())
         })?;
+        recovered.settings = self.settings()?;
         recovered.topics = self.topics()?;
         for (key, row) in producers {
             recovered.producers.push((key, decode("a producer", &row)?));

@@ -29,6 +29,7 @@ mod tests;
 #[cfg(test)]
 mod turnover_tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ pub use self::meta::Recovered;
 pub use self::replace::{Piece, Replaced};
 pub use self::runs::Run;
 pub use self::tables::{
-    CommittedOffset, OffsetKey, ProducedBatch, ProducerKey, ProducerState, StateKey, TopicRow,
+    CommittedOffset, OffsetKey, ProducedBatch, ProducerKey, ProducerState, SettingsKey,
+    SettingsRow, StateKey, TopicRow,
 };
 use crate::clock::Clock;
 use crate::limits::{META_FLUSH_MS, META_PENDING_BYTES, RUN_BYTES, SEGMENT_BYTES};
@@ -260,6 +262,11 @@ impl Store {
         Ok(())
     }
 
+    /// What is set beyond topics, as it is on disk.
+    pub fn settings(&self) -> Result<Vec<SettingsRow>, StorageError> {
+        self.reader.meta.settings()
+    }
+
     /// The topics as they are on disk.
     pub fn topics(&self) -> Result<Vec<TopicRow>, StorageError> {
         self.reader.meta.topics()
@@ -321,6 +328,16 @@ impl Store {
     /// had. Durable when it returns.
     pub fn update_topic(&mut self, topic: &TopicRow, had: i32) -> Result<(), StorageError> {
         self.guarded(|reader| reader.meta.put_topic(topic, had))
+    }
+
+    /// Writes what is set beyond topics for one scope; nothing set leaves nothing. Durable when
+    /// it returns.
+    pub fn put_settings(
+        &mut self,
+        key: &SettingsKey,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), StorageError> {
+        self.guarded(|reader| reader.meta.put_settings(key, settings))
     }
 
     /// Removes a topic with its offsets, producers and state. Durable when it returns.

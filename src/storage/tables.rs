@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::types::{
-    Offset, OffsetOwner, PartitionIndex, PipelineName, TimestampMs, TopicId, TopicName,
+    GroupId, Offset, OffsetOwner, PartitionIndex, PipelineName, TimestampMs, TopicId, TopicName,
     TopicPartition,
 };
 
@@ -99,6 +99,11 @@ pub(super) const OFFSETS: TableDefinition<(u8, &str, &[u8; 16], i32), &[u8]> =
 pub(super) const STATE: TableDefinition<(&str, u32, &[u8; 16], i32, &[u8]), &[u8]> =
     TableDefinition::new("state");
 
+/// Scope's kind (0 every broker, 1 this broker, 2 group), group or "" -> settings by Kafka's names,
+/// postcard. Written by administration; deleted when nothing is set any more. Made with its first
+/// row.
+pub(super) const SETTINGS: TableDefinition<(u8, &str), &[u8]> = TableDefinition::new("settings");
+
 /// Deployment name -> bytes of the pipeline layer. Written and deleted by deploying.
 pub(super) const DEPLOYMENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("deployments");
 
@@ -132,6 +137,20 @@ pub struct CommittedOffset {
     /// When it was committed.
     pub commit_time_ms: TimestampMs,
 }
+
+/// Whom settings beyond those of topics are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingsKey {
+    /// Every broker of the cluster.
+    EveryBroker,
+    /// This broker.
+    ThisBroker,
+    /// A consumer group.
+    Group(GroupId),
+}
+
+/// What is set for one scope, by Kafka's names.
+pub type SettingsRow = (SettingsKey, BTreeMap<String, String>);
 
 /// Whose offset, and in which partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! and `util` are the harness.
 #![allow(clippy::unwrap_used, reason = "a test that fails is to say where")]
 
+mod admin;
 mod architecture;
 mod bounds;
 mod cli;

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use millstream::kafka::messages::{
-    AlterPartitionReassignmentsRequest, ApiKey, ApiVersionsRequest, ApiVersionsResponse,
-    DescribableLogDirTopic, DescribeClusterRequest, DescribeLogDirsRequest, ElectLeadersRequest,
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDir, AlterReplicaLogDirTopic,
+    AlterReplicaLogDirsRequest, ApiKey, ApiVersionsRequest, ApiVersionsResponse,
+    DescribableLogDirTopic, DescribeClusterRequest, DescribeLogDirsRequest,
+    DescribeQuorumPartition, DescribeQuorumRequest, DescribeQuorumTopic, ElectLeadersRequest,
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsTopics, ReassignablePartition,
     ReassignableTopic, TopicPartitions,
 };
@@ -13,7 +15,9 @@ use super::{Table, s};
 pub(super) fn requests(table: &mut Table) {
     api_versions(table);
     cluster(table);
+    quorum(table);
     log_dirs(table);
+    moves(table);
     elections(table);
     reassignments(table);
 }
@@ -59,6 +63,38 @@ fn cluster(table: &mut Table) {
         include_fenced_brokers: true,
         ..Default::default()
     });
+}
+
+fn quorum(table: &mut Table) {
+    let asked = |topics: &'static [(&'static str, &'static [i32])]| {
+        let partition = |&partition_index: &i32| DescribeQuorumPartition { partition_index };
+        let topic = move |(name, indexes): &(&str, &[i32])| DescribeQuorumTopic {
+            topic_name: s(name),
+            partitions: indexes.iter().map(partition).collect(),
+        };
+        move |_: &mut _| DescribeQuorumRequest { topics: topics.iter().map(topic).collect() }
+    };
+    table.each("nothing", asked(&[]));
+    table.each("of the metadata", asked(&[("__cluster_metadata", &[0])]));
+    table.each("of a partition that is not there", asked(&[("__cluster_metadata", &[1])]));
+    table.each("of a topic", asked(&[("records", &[0])]));
+}
+
+fn moves(table: &mut Table) {
+    let to = |path: &'static str, topics: &'static [(&'static str, &'static [i32])]| {
+        let topic = |(name, partitions): &(&str, &[i32])| AlterReplicaLogDirTopic {
+            name: s(name),
+            partitions: partitions.to_vec(),
+        };
+        move |_: &mut _| {
+            let topics = topics.iter().map(topic).collect();
+            AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: s(path), topics }] }
+        }
+    };
+    table.each("nothing", |_| AlterReplicaLogDirsRequest::default());
+    table.each("to a folder that is not there", to("/nowhere", &[("records", &[0, 9])]));
+    table.each("of a topic that is not there", to("/nowhere", &[("nowhere", &[0])]));
+    table.each("to no absolute path", to("nowhere", &[("records", &[0])]));
 }
 
 fn log_dirs(table: &mut Table) {

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use millstream::kafka::messages::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DescribeProducersRequest,
     FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, ListOffsetsPartition,
     ListOffsetsRequest, ListOffsetsTopic, OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
-    OffsetForLeaderTopic, PartitionProduceData, ProduceRequest, Records, TopicProduceData,
+    OffsetForLeaderTopic, PartitionProduceData, ProduceRequest, ProducersTopicRequest, Records,
+    TopicProduceData,
 };
 use millstream::record::{BatchBuilder, Compression};
 use millstream::types::ProducerId;
@@ -23,6 +25,8 @@ pub(super) fn requests(table: &mut Table) {
     fetch(table);
     list_offsets(table);
     leader_epochs(table);
+    producers(table);
+    delete_records(table);
 }
 
 /// Bytes of one batch.
@@ -220,21 +224,28 @@ fn fetch(table: &mut Table) {
     });
 }
 
-fn list_offsets(table: &mut Table) {
-    let at = |topic: &'static str, partition_index, timestamp, current_leader_epoch| {
-        move |_: &mut _| ListOffsetsRequest {
-            replica_id: -1,
-            topics: vec![ListOffsetsTopic {
-                name: s(topic),
-                partitions: vec![ListOffsetsPartition {
-                    partition_index,
-                    timestamp,
-                    current_leader_epoch,
-                }],
+fn list_at(
+    topic: &'static str,
+    partition_index: i32,
+    timestamp: i64,
+    current_leader_epoch: i32,
+) -> impl Fn(&mut Side) -> ListOffsetsRequest + Clone {
+    move |_| ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: s(topic),
+            partitions: vec![ListOffsetsPartition {
+                partition_index,
+                timestamp,
+                current_leader_epoch,
             }],
-            ..Default::default()
-        }
-    };
+        }],
+        ..Default::default()
+    }
+}
+
+fn list_offsets(table: &mut Table) {
+    let at = list_at;
     table.each("nothing", |_| ListOffsetsRequest::default());
     for timestamp in [-1, -2, -3, -4, -5, -6, -7, 0, TIME, TIME + 1, TIME + 2, TIME + 3] {
         let name = if timestamp < TIME {
@@ -284,4 +295,40 @@ fn leader_epochs(table: &mut Table) {
     table.each("an epoch to come", at("written", 0, 0, 9));
     table.each("a partition that is not there", at("written", 9, 0, -1));
     table.each("a topic that is not there", at("nowhere", 0, 0, -1));
+}
+
+fn producers(table: &mut Table) {
+    let asked = |topics: &'static [(&'static str, &'static [i32])]| {
+        let topic = |(name, indexes): &(&str, &[i32])| ProducersTopicRequest {
+            name: s(name),
+            partition_indexes: indexes.to_vec(),
+        };
+        move |_: &mut Side| DescribeProducersRequest { topics: topics.iter().map(topic).collect() }
+    };
+    table.each("none", asked(&[]));
+    table.each("of partitions", asked(&[("written", &[0, 9]), ("nowhere", &[0])]));
+    table.each("where nobody was", asked(&[("records", &[1])]));
+}
+
+fn delete_records(table: &mut Table) {
+    let delete = |topic: &'static str, partition_index, offset| {
+        move |_: &mut Side| DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: s(topic),
+                partitions: vec![DeleteRecordsPartition { partition_index, offset }],
+            }],
+            timeout_ms: 10_000,
+        }
+    };
+    table.each("nothing", |_| DeleteRecordsRequest::default());
+    for offset in [2, 1, 0, -2, 1_000, -1] {
+        table.each(&format!("before {offset}"), delete("stamped", 0, offset));
+        let name = format!("with what is before {offset} deleted");
+        table.each(&name, list_at("stamped", 0, -2, -1));
+    }
+    table.each("of a partition that is not there", delete("records", 9, 0));
+    table.each("of a topic that is not there", delete("nowhere", 0, 0));
+    table.each("of an empty partition", delete("records", 1, 0));
+    table.each("of an empty partition, beyond", delete("records", 1, 1));
+    table.each("of a compacted topic", delete("compacted", 0, 1));
 }

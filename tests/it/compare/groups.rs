@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use millstream::kafka::messages::{
-    ApiKey, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol,
-    LeaveGroupRequest, MemberIdentity, OffsetCommitRequest, OffsetCommitRequestPartition,
-    OffsetCommitRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic,
-    OffsetFetchRequestTopics, SyncGroupRequest, SyncGroupRequestAssignment,
+    ApiKey, DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest,
+    JoinGroupRequest, JoinGroupRequestProtocol, LeaveGroupRequest, ListGroupsRequest,
+    MemberIdentity, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    SyncGroupRequest, SyncGroupRequestAssignment,
 };
 
 use super::side::{Outcome, Side};
@@ -19,6 +21,7 @@ pub(super) fn requests(table: &mut Table) {
     }
     simple_offsets(table);
     fetch_offsets(table);
+    administration(table);
 }
 
 fn coordinators(table: &mut Table) {
@@ -86,6 +89,8 @@ fn join_badly(table: &mut Table) {
     });
     table.each("sync without group id", |_| SyncGroupRequest {
         member_id: s("m"),
+        protocol_type: some("consumer"),
+        protocol_name: some("range"),
         ..Default::default()
     });
     for group in ["nobody", ""] {
@@ -126,6 +131,34 @@ fn life(table: &mut Table, version: i16) {
             remember_member(side, group, outcome)
         });
     }
+    table.step(ApiKey::DescribeGroups, "of one member", 5, move |side| {
+        let request = DescribeGroupsRequest { groups: vec![s(group)], ..Default::default() };
+        side.exchange(&request, 5)
+    });
+    table.step(ApiKey::DeleteGroups, "of one member", 2, move |side| {
+        let request = DeleteGroupsRequest { groups_names: vec![s(group)] };
+        side.exchange(&request, 2)
+    });
+    work(table, version, group);
+    table.step(ApiKey::DescribeGroups, "stable", 6, move |side| {
+        let request = DescribeGroupsRequest { groups: vec![s(group)], ..Default::default() };
+        side.exchange(&request, 6)
+    });
+    table.step(ApiKey::OffsetCommit, "nobody, while there is a member", 8, move |side| {
+        side.exchange(&commit(side, group), 8)
+    });
+    let api = ApiKey::LeaveGroup;
+    for name in ["the member", "the member again"] {
+        table.step(api, name, at(api), move |side| {
+            let request = leave(at(api), group, &[&member(side, group)]);
+            side.exchange(&request, at(api))
+        });
+    }
+}
+
+/// What members do, good ones and bad ones.
+fn work(table: &mut Table, version: i16, group: &'static str) {
+    let at = move |api: ApiKey| version.clamp(*api.versions().start(), *api.versions().end());
     for (name, generation, id) in
         [("another generation", 7, None), ("a stranger", 1, Some("m")), ("the member", 1, None)]
     {
@@ -164,16 +197,6 @@ fn life(table: &mut Table, version: i16) {
                 member_id: s(&id(side)),
                 ..commit(side, group)
             };
-            side.exchange(&request, at(api))
-        });
-    }
-    table.step(ApiKey::OffsetCommit, "nobody, while there is a member", 8, move |side| {
-        side.exchange(&commit(side, group), 8)
-    });
-    let api = ApiKey::LeaveGroup;
-    for name in ["the member", "the member again"] {
-        table.step(api, name, at(api), move |side| {
-            let request = leave(at(api), group, &[&member(side, group)]);
             side.exchange(&request, at(api))
         });
     }
@@ -296,4 +319,67 @@ fn fetch_offsets(table: &mut Table) {
         require_stable: true,
         ..ask(side, version, "simple", false)
     });
+}
+
+fn administration(table: &mut Table) {
+    table.each("all groups", |_| ListGroupsRequest::default());
+    let of = |states: &'static [&'static str], types: &'static [&'static str]| {
+        let texts = |texts: &[&str]| texts.iter().map(|text| s(text)).collect();
+        move |_: &mut Side| ListGroupsRequest {
+            states_filter: texts(states),
+            types_filter: texts(types),
+        }
+    };
+    table.each("empty ones", of(&["Empty"], &[]));
+    table.each("stable ones", of(&["sTable", "Dead"], &[]));
+    table.each("a state that cannot be", of(&["Happy"], &[]));
+    table.each("classic ones", of(&[], &["classic"]));
+    table.each("those of the new protocol", of(&[], &["consumer"]));
+    table.each("a type that cannot be", of(&[], &["new"]));
+    let named = |names: &'static [&'static str], operations| {
+        move |_: &mut Side| DescribeGroupsRequest {
+            groups: names.iter().map(|name| s(name)).collect(),
+            include_authorized_operations: operations,
+        }
+    };
+    table.each("none", named(&[], false));
+    table.each("an empty one, one that is not there, one without name", {
+        named(&["simple", "group-5", "nobody", ""], false)
+    });
+    table.each("authorized operations", named(&["simple"], true));
+    table.each("one twice", named(&["simple", "simple"], false));
+    offset_deletes(table);
+    let names = |names: &'static [&'static str]| {
+        move |_: &mut Side| DeleteGroupsRequest {
+            groups_names: names.iter().map(|name| s(name)).collect(),
+        }
+    };
+    table.each("none", names(&[]));
+    table.each("groups that are not there", names(&["nobody", ""]));
+    table.each_version("an empty one", |_, version| DeleteGroupsRequest {
+        groups_names: vec![s(&format!("group-{version}"))],
+    });
+    table.each("one twice", names(&["group-4", "group-4"]));
+}
+
+fn offset_deletes(table: &mut Table) {
+    let delete = |group: &'static str, topics: &'static [(&'static str, &'static [i32])]| {
+        move |_: &mut Side| {
+            let partition =
+                |&partition_index: &i32| OffsetDeleteRequestPartition { partition_index };
+            let topic = |(name, indexes): &(&str, &[i32])| OffsetDeleteRequestTopic {
+                name: s(name),
+                partitions: indexes.iter().map(partition).collect(),
+            };
+            let topics = topics.iter().map(topic).collect();
+            OffsetDeleteRequest { group_id: s(group), topics }
+        }
+    };
+    table.each("nothing", delete("simple", &[]));
+    table.each("of a group that is not there", delete("nobody", &[("records", &[0])]));
+    table.each("of no group", delete("", &[("records", &[0])]));
+    table.each(
+        "what is there and what is not",
+        delete("simple", &[("records", &[0, 1, 9]), ("nowhere", &[0])]),
+    );
 }

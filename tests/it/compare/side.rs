@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use millstream::kafka::messages::{
-    ApiKey, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, ErrorCode, Fault, Message,
-    MetadataRequest, Request, Str, encode_request,
+    ApiKey, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, DescribeGroupsRequest,
+    DescribeLogDirsRequest, ErrorCode, Fault, FindCoordinatorRequest, InitProducerIdRequest,
+    Message, MetadataRequest, Request, Str, encode_request,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::super::client::Client;
 use super::value;
+
+/// The id of a topic that was made on the way, unless it is one that the test made up.
+fn unknown_id(id: &str) -> String {
+    if id.starts_with("00000000-0000-0000") { id.to_owned() } else { "<new id>".to_owned() }
+}
 
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +55,8 @@ impl Side {
         let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
         let answer = side.client.call(&request, 12).unwrap();
         side.name(answer.cluster_id.unwrap().to_string(), "<cluster>");
+        let folders = side.client.call(&DescribeLogDirsRequest::default(), 4).unwrap().results;
+        side.name(folders[0].log_dir.to_string(), "<folder>");
         side
     }
 
@@ -77,8 +85,12 @@ impl Side {
         self.name(made.topic_id.to_string(), &format!("<id of {name}>"));
     }
 
-    /// Waits until the broker knows its topics; Kafka takes a moment after it has made them.
+    /// Waits until the broker knows its topics and coordinates; Kafka takes a moment after it has
+    /// been asked to.
     pub(super) fn settle(&mut self) {
+        let producer = InitProducerIdRequest::default();
+        while self.client.call(&producer, 4).unwrap().error_code != ErrorCode::None {}
+        self.coordinates();
         let request = MetadataRequest { topics: None, ..Default::default() };
         loop {
             let answer = self.client.call(&request, 12).unwrap();
@@ -90,6 +102,20 @@ impl Side {
                 })
             };
             if self.topics.keys().all(led) {
+                return;
+            }
+        }
+    }
+
+    fn coordinates(&mut self) {
+        let group = Str::from_static("first");
+        let coordinator =
+            FindCoordinatorRequest { coordinator_keys: vec![group.clone()], ..Default::default() };
+        let groups = DescribeGroupsRequest { groups: vec![group], ..Default::default() };
+        loop {
+            let found = self.client.call(&coordinator, 4).unwrap().coordinators.remove(0);
+            let described = self.client.call(&groups, 5).unwrap().groups.remove(0);
+            if [found.error_code, described.error_code] == [ErrorCode::None; 2] {
                 return;
             }
         }
@@ -144,9 +170,20 @@ impl Side {
                 let plain = |(key, value): (String, Value)| {
                     let value = match (&*key, value) {
                         ("port", port) => named(&port.to_string()).map_or(port, Value::from),
-                        // Whether there is a text; each broker has its own.
-                        ("error_message", Value::String(_)) => "<text>".into(),
+                        // Each broker has texts of its own, or none.
+                        ("error_message" | "batch_index_error_message", _) => Value::Null,
                         ("throttle_time_ms", _) => Value::Null,
+                        ("total_bytes" | "usable_bytes", bytes) if bytes.as_i64() > Some(0) => {
+                            "<room>".into()
+                        }
+                        ("log_append_time_ms", time) if time.as_i64() > Some(0) => "<now>".into(),
+                        // Those that a broker gives out; the test's own are a million and more.
+                        ("producer_id", id) if (0..1_000_000).contains(&id.as_i64().unwrap()) => {
+                            "<producer>".into()
+                        }
+                        ("topic_id", Value::String(id)) => {
+                            named(&id).unwrap_or_else(|| unknown_id(&id)).into()
+                        }
                         (_, value) => self.plain(value),
                     };
                     (key, value)

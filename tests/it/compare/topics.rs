@@ -149,8 +149,8 @@ fn create_badly(table: &mut Table) {
             create_one(CreatableTopic { configs, ..new(&format!("wrong-{index}"), 1, 1) })
         });
     }
-    type Assigned<'a> = (i32, i16, &'a [(i32, &'a [i32])]);
-    let assignments: [Assigned<'_>; 6] = [
+    type Assigned = (i32, &'static [i32]);
+    let assignments: [(i32, i16, &[Assigned]); 6] = [
         (1, 1, &[(0, &[1])]),
         (-1, -1, &[(0, &[2])]),
         (-1, -1, &[(1, &[1])]),
@@ -196,6 +196,7 @@ fn grow(table: &mut Table) {
     table.each("a topic that is not there", |_| grow_one(more("nowhere", 2)));
     table.each("one topic twice", |_| CreatePartitionsRequest {
         topics: vec![more("records", 3), more("records", 4), more("nowhere", 4)],
+        timeout_ms: 10_000,
         ..Default::default()
     });
     let assignments: [&[&[i32]]; 4] = [&[], &[&[2]], &[&[]], &[&[1], &[1]]];
@@ -275,7 +276,7 @@ fn delete(table: &mut Table) {
         move |_: &mut _| {
             let (name, topic_id) = (name.map(s), Uuid::from_u128(topic_id));
             let topics = vec![DeleteTopicState { name, topic_id }];
-            DeleteTopicsRequest { topics, ..Default::default() }
+            DeleteTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() }
         }
     };
     table.each("an id that is not there", by_id(None, 5));
