@@ -55,8 +55,8 @@ pub struct CleanupPolicy {
 }
 
 impl TopicConfig {
-    /// Parses settings. What is not set is as in `defaults`, else as in Kafka; so is what a newer or
-    /// older version stored and this one does not take.
+    /// Parses settings. What is not set is as in `defaults`, else as in Kafka; so is what a newer
+    /// or older version stored and this one does not take.
     pub(super) fn new(settings: &BTreeMap<String, String>, defaults: &TopicDefaults) -> Self {
         let values = Values { settings, defaults };
         Self {

@@ -79,7 +79,7 @@ fn an_unreadable_chunk_is_reported_and_costs_nothing_else() {
     assert_eq!(places[0]["topic"], "hurt");
     assert_eq!((&places[0]["partition"], &places[0]["offset"]), (&0.into(), &1.into()));
     assert_eq!(places[0]["end_offset"], 2);
-    let log = broker.log();
+    let log = broker.log_with("cannot be read");
     let lines: Vec<_> = log.lines().filter(|line| line.contains("cannot be read")).collect();
     assert_eq!(lines.len(), 1, "{log}");
     assert!(lines[0].contains("hurt") && lines[0].contains("offset=1"), "{log}");

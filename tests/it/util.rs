@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// Longest that anything here waits; a broker that needs it is broken.
@@ -77,7 +77,7 @@ pub(crate) struct Broker {
     child: Child,
     kafka: Vec<String>,
     http: String,
-    log: Arc<Mutex<String>>,
+    log: Arc<Log>,
     data: PathBuf,
     /// Removed at the end, if the folder is the harness's own.
     _folder: Option<tempfile::TempDir>,
@@ -153,7 +153,16 @@ impl Broker {
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.text.lock().unwrap().clone()
+    }
+
+    /// The same, once a line with `text` has come: an answer may be quicker than the log.
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        let log = self.log.text.lock().unwrap();
+        let missing = |log: &mut String| !log.contains(text);
+        let (log, waited) = self.log.grown.wait_timeout_while(log, PATIENCE, missing).unwrap();
+        assert!(!waited.timed_out(), "{text:?} was not logged: {log}");
+        log.clone()
     }
 
     /// Runs a client command against this broker: `--server` is added.
@@ -221,14 +230,22 @@ pub(crate) fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let log = Arc::new(Mutex::new(String::new()));
+/// What a process logs.
+#[derive(Debug, Default)]
+struct Log {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+fn collect(stream: impl Read + Send + 'static) -> Arc<Log> {
+    let log = Arc::<Log>::default();
     let shared = Arc::clone(&log);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let mut log = shared.lock().unwrap();
-            log.push_str(&line);
-            log.push('\n');
+            let mut text = shared.text.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+            shared.grown.notify_all();
         }
     });
     log

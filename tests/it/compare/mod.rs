@@ -80,7 +80,7 @@ const TOPICS: [(&str, i32, &[Setting]); 6] = [
 ];
 
 #[test]
-#[ignore = "needs a fresh Kafka: MILLSTREAM_COMPARE_KAFKA is its address; .ci/with-kafka starts one"]
+#[ignore = "needs a fresh Kafka at MILLSTREAM_COMPARE_KAFKA; .ci/with-kafka starts one"]
 fn answers_are_kafkas() {
     let kafka = std::env::var("MILLSTREAM_COMPARE_KAFKA").expect("MILLSTREAM_COMPARE_KAFKA");
     let broker = Broker::start();
