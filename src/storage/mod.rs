@@ -8,8 +8,8 @@
 //!
 //! A [`Group`] is written in one redb transaction with one fsync: its chunks and one journal entry
 //! that carries everything else. When [`Store::commit`] returns `Ok`, all of it survives a crash;
-//! when it returns an error, nothing of it was acknowledged, the store takes no further group and
-//! only opening it again tells what is on disk.
+//! when it returns an error, nothing of it was acknowledged and the store takes no further group
+//! until [`Store::resume`] has taken it back to what was durable before.
 
 mod chunk;
 mod files;

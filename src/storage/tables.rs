@@ -1,11 +1,14 @@
 //! The whole data model: every table of every file, its key, its value, who writes and who deletes.
 //!
-//! Two kinds of file, both redb databases:
+//! Two kinds of file that are redb databases:
 //!
 //! - `segments/<number>.redb`, the log. One is active, the others are sealed and never change.
 //!   The committer writes; a segment is deleted whole.
 //! - `meta.redb`, what the log amounts to: the materialised view of all journals, and the rare
 //!   admin changes, which are written here alone.
+//!
+//! And `redo`, which is none: the last small commits' pages of the active segment. The committer
+//! writes; what it holds is void once the segment is synced. Its format stands in `redo.rs`.
 //!
 //! Names, key and value types on disk never change their meaning; a change makes a new
 //! [`FORMAT_VERSION`]. Values said to be "postcard" follow the postcard 1.0 specification.
