@@ -9,13 +9,6 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use millstream::record::{BatchBuilder, Compression, RecordBatch};
 
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
 /// Not compressed, as large as producers' batches get.
 const BYTES: usize = 1_000_000;
 
@@ -46,7 +39,7 @@ fn batch(codec: Compression, record_bytes: usize) -> Bytes {
 
 fn codec(criterion: &mut Criterion) {
     for record_bytes in [100, 1_024] {
-        for codec in CODECS {
+        for codec in Compression::ALL {
             let bytes = batch(codec, record_bytes);
             let parsed = RecordBatch::parse(bytes.clone()).expect("our own batch");
             let records = parsed.record_count().unsigned_abs().into();

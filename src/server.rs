@@ -235,9 +235,9 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
     Ok(broker)
 }
 
-fn setting(described: &Described) -> kafka::BrokerSetting {
+fn setting(described: &Described) -> kafka::FixedSetting {
     let Described { name, value, is_set } = described.clone();
-    kafka::BrokerSetting { name, value, is_set }
+    kafka::FixedSetting { name, value, is_set }
 }
 
 fn bounds(clients: &Clients) -> kafka::Bounds {

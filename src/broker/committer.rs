@@ -200,7 +200,7 @@ impl Committer {
         }
         match self.write(group) {
             Ok(()) => {
-                self.outage.is_over();
+                self.outage.end();
                 outcomes
             }
             Err(error) => {
@@ -505,10 +505,6 @@ impl Committer {
         self.shared.offsets_mut().forget(id);
         self.producers.retain(|partition, _| partition.topic != id);
         topic.mark_deleted();
-    }
-
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
     }
 
     /// Makes the settings on disk those that everybody sees.

@@ -187,7 +187,7 @@ impl Committer {
         scope: ConfigScope,
         alteration: &Alteration,
     ) -> Result<(), TopicError> {
-        let configs = self.shared().configs();
+        let configs = self.shared.configs();
         let settings = configs.changed(&scope, alteration)?;
         let key = scope.key();
         self.admin(|store| store.put_settings(&key, &settings)).map_err(TopicError::Storage)?;
@@ -197,7 +197,7 @@ impl Committer {
         } else {
             configs.altered.insert(scope, settings);
         }
-        self.shared().publish_configs(configs);
+        self.shared.publish_configs(configs);
         Ok(())
     }
 }

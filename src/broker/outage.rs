@@ -28,8 +28,8 @@ impl Outage {
         self.for_good
     }
 
-    /// A write has succeeded.
-    pub(super) fn is_over(&mut self) {
+    /// Takes note of a write that succeeded.
+    pub(super) fn end(&mut self) {
         self.wait = Duration::ZERO;
     }
 

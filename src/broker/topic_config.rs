@@ -85,8 +85,6 @@ impl TopicConfig {
     }
 }
 
-impl TopicConfig {}
-
 impl Default for TopicConfig {
     fn default() -> Self {
         Self::new(&BTreeMap::new(), &TopicDefaults::new())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::service::{BrokerSetting as FixedSetting, Context, NODE_ID};
+use super::service::{Context, FixedSetting, NODE_ID};
 use crate::broker::{
     BROKER_SETTINGS, BrokerSetting, ConfigScope, Configs, GROUP_SETTINGS, SettingKind,
     TOPIC_SETTING_NOTES, TOPIC_SETTINGS, ValueType,

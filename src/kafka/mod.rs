@@ -41,4 +41,4 @@ mod topics;
 mod wire;
 mod writer;
 
-pub use self::service::{Bounds, BrokerSetting, Options, Service};
+pub use self::service::{Bounds, FixedSetting, Options, Service};

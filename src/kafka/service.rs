@@ -34,12 +34,12 @@ pub struct Options {
     /// What connections may take.
     pub bounds: Bounds,
     /// Settings of the broker that clients may ask for, by Kafka's names.
-    pub settings: Vec<BrokerSetting>,
+    pub settings: Vec<FixedSetting>,
 }
 
-/// A setting of the broker as clients are told of it.
+/// A setting that whoever runs the broker has made, as clients are told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerSetting {
+pub struct FixedSetting {
     /// Kafka's name.
     pub name: &'static str,
     /// Its value, as Kafka writes it.

@@ -329,15 +329,8 @@ mod tests {
 
     #[test]
     fn records_are_stored_with_the_topics_codec() {
-        let codecs = [
-            Compression::None,
-            Compression::Gzip,
-            Compression::Snappy,
-            Compression::Lz4,
-            Compression::Zstd,
-        ];
-        for from in codecs {
-            for to in codecs {
+        for from in Compression::ALL {
+            for to in Compression::ALL {
                 let batch = batch_of(from, 50);
                 let terms = Terms { codec: Some(to.into()), ..Terms::default() };
                 let stored = batch.clone().accept(&terms).unwrap();

@@ -46,6 +46,11 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+}
+
 /// A codec and how hard it is to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codec {

@@ -18,14 +18,6 @@ pub(super) mod field {
     pub(in super::super) const RECORD_COUNT: usize = 57;
 }
 
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
-
 /// Makes length and checksum fit the rest again.
 pub(super) fn reseal(bytes: &mut [u8]) {
     let length = i32::try_from(bytes.len() - 12).unwrap();
@@ -70,7 +62,7 @@ pub(super) fn batch_of(codec: Compression, records: i64) -> RecordBatch {
 #[test]
 fn what_is_built_is_read_with_every_codec() {
     let records: Vec<_> = (0..2_000).map(sample).collect();
-    for codec in CODECS {
+    for codec in Compression::ALL {
         let batch = build(codec, &records);
         assert_eq!((batch.compression(), batch.record_count()), (codec, 2_000));
         assert_eq!((batch.base_offset(), batch.last_offset(), batch.leader_epoch()), (0, 1_999, 0));
@@ -154,7 +146,7 @@ fn exercise(batch: &RecordBatch) {
 
 #[test]
 fn no_changed_or_missing_byte_goes_unnoticed() {
-    for codec in CODECS {
+    for codec in Compression::ALL {
         let batch = batch_of(codec, 5);
         let bytes = batch.as_bytes();
         for cut in 0..bytes.len() {
@@ -179,7 +171,7 @@ fn damage_behind_a_right_checksum_never_panics() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    for codec in CODECS {
+    for codec in Compression::ALL {
         let whole = batch_of(codec, 12).as_bytes().to_vec();
         for at in ATTRIBUTES_AT..whole.len() {
             let mut changed = whole.clone();

@@ -90,7 +90,7 @@ pub(super) fn open_database(files: &dyn Files, name: &str) -> Result<Database, S
 }
 
 pub(super) fn check_format(
-    database: &impl ReadableDatabase,
+    database: &dyn ReadableDatabase,
     name: &str,
 ) -> Result<(), StorageError> {
     let read = || -> Result<Option<u64>, redb::Error> {
@@ -259,7 +259,7 @@ pub(super) struct ReadRange {
 /// Reads batches of a partition, each one's CRC and place checked: stretches of one or more
 /// batches. What is good before something unreadable is returned; an error is its own read.
 pub(super) fn read(
-    database: &impl ReadableDatabase,
+    database: &dyn ReadableDatabase,
     number: u64,
     range: ReadRange,
 ) -> Result<Vec<Bytes>, StorageError> {
@@ -294,7 +294,7 @@ pub(super) fn read(
 
 /// The first batch of the range that has a record at or after `timestamp`.
 pub(super) fn find_timestamp(
-    database: &impl ReadableDatabase,
+    database: &dyn ReadableDatabase,
     number: u64,
     range: ReadRange,
     timestamp: TimestampMs,
@@ -316,7 +316,7 @@ pub(super) fn find_timestamp(
 /// Hands over chunks from the one that contains `range.from`, with the offset of their first
 /// record, until `take` says no.
 fn for_each_chunk(
-    database: &impl ReadableDatabase,
+    database: &dyn ReadableDatabase,
     number: u64,
     range: ReadRange,
     mut take: impl FnMut(Offset, Bytes) -> Result<bool, StorageError>,

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream::kafka::messages::{
@@ -12,7 +12,7 @@ use millstream::kafka::messages::{
 use millstream::record::{BatchBuilder, Compression};
 
 use crate::client::{Client, batch, fetch_request, produce_request, request_head};
-use crate::util::Broker;
+use crate::util::{Broker, until};
 
 /// Longer than any test may take: what waits so long waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,14 +45,6 @@ fn is_served(broker: &Broker) -> bool {
     client.call(&MetadataRequest::default(), 12).is_ok()
 }
 
-fn eventually(mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "this never becomes true");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn an_address_may_have_so_many_connections() {
     let (_folder, broker) = start(&["--max-connections-per-ip", "2"]);
@@ -66,7 +58,7 @@ fn an_address_may_have_so_many_connections() {
     assert_eq!(counter(&broker, "refused-connections"), 1);
     second.call(&MetadataRequest::default(), 12).unwrap();
     drop(first);
-    eventually(|| is_served(&broker));
+    until(|| is_served(&broker));
 }
 
 #[test]
@@ -96,7 +88,7 @@ fn a_connection_without_requests_is_closed_and_one_that_waits_is_not() {
     wait_for_end(&silent);
     reader.receive::<FetchRequest>(12).unwrap();
     wait_for_end(&reader.stream);
-    eventually(|| counter(&broker, "idle-connections") == 2);
+    until(|| counter(&broker, "idle-connections") == 2);
 }
 
 #[test]
@@ -191,6 +183,6 @@ fn consumers_that_take_nothing_hold_no_more_than_the_budget() {
     }
     let held = resident_bytes(broker.pid()).saturating_sub(before);
     assert!(held < 160 * MIB, "{held} bytes more than before");
-    eventually(|| counter(&broker, "slow-connections") > 0);
+    until(|| counter(&broker, "slow-connections") > 0);
     drop(stuck);
 }

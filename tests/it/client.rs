@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use millstream::kafka::messages::{
-    ApiKey, ErrorCode, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
-    InitProducerIdRequest, MetadataRequest, MetadataRequestTopic, PartitionProduceData,
-    PartitionProduceResponse, ProduceRequest, Records, Request, Str, TopicProduceData,
-    decode_response, encode_request,
+    ApiKey, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, ErrorCode, FetchPartition,
+    FetchRequest, FetchResponse, FetchTopic, InitProducerIdRequest, MetadataRequest,
+    MetadataRequestTopic, PartitionProduceData, PartitionProduceResponse, ProduceRequest, Records,
+    Request, Str, TopicProduceData, decode_response, encode_request,
 };
 use millstream::record::{BatchBuilder, Compression, Record, RecordBatch, split_batches};
 use millstream::types::ProducerId;
@@ -76,6 +76,24 @@ impl Client {
         let response = self.call(&request, 12)?;
         assert_eq!(response.topics[0].error_code, ErrorCode::None);
         Ok(())
+    }
+
+    /// Makes a topic of one partition with these settings.
+    pub(crate) fn create_topic(&mut self, name: &str, settings: &[(&str, &str)]) {
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: Str::from(*name),
+            value: Some(Str::from(*value)),
+        };
+        let topic = CreatableTopic {
+            name: Str::from(name),
+            num_partitions: 1,
+            replication_factor: 1,
+            configs: settings.iter().map(config).collect(),
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+        let response = self.call(&request, 7).unwrap();
+        assert_eq!(response.topics[0].error_code, ErrorCode::None, "{settings:?}");
     }
 
     pub(crate) fn producer_id(&mut self) -> io::Result<ProducerId> {

@@ -3,43 +3,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use millstream::kafka::messages::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, ErrorCode, PartitionProduceResponse,
-    Str,
-};
+use millstream::kafka::messages::{ErrorCode, PartitionProduceResponse};
 use millstream::record::{BatchBuilder, Compression, RecordBatch, TimestampType, split_batches};
 use millstream::types::ProducerId;
 
 use crate::client::{Client, batch};
 use crate::util::Broker;
 
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
-
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
-
-fn create(client: &mut Client, name: &str, settings: &[(&str, &str)]) {
-    let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
-        name: Str::from(*name),
-        value: Some(Str::from(*value)),
-    };
-    let topic = CreatableTopic {
-        name: Str::from(name),
-        num_partitions: 1,
-        replication_factor: 1,
-        configs: settings.iter().map(config).collect(),
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let response = client.call(&request, 5).unwrap();
-    assert_eq!(response.topics[0].error_code, ErrorCode::None, "{settings:?}");
 }
 
 fn connect(broker: &Broker) -> Client {
@@ -71,13 +43,13 @@ fn a_batch_larger_than_the_topic_allows_is_refused() {
     let mut client = connect(&broker);
     let one = built(Compression::None, &[(now_ms(), None)]);
     let size = one.len().to_string();
-    create(&mut client, "t", &[("max.message.bytes", &size)]);
+    client.create_topic("t", &[("max.message.bytes", &size)]);
     assert_eq!(client.produce("t", 0, &one).unwrap().error_code, ErrorCode::None);
     let two = built(Compression::None, &[(now_ms(), None); 2]);
     let answer = client.produce("t", 0, &two).unwrap();
     assert_eq!(answer.error_code, ErrorCode::MessageTooLarge);
     // And one that a topic of its own mind allows, though by default it would not be.
-    create(&mut client, "large", &[("max.message.bytes", "5000000")]);
+    client.create_topic("large", &[("max.message.bytes", "5000000")]);
     let mut builder = BatchBuilder::new(Compression::None);
     builder.push(now_ms(), None, Some(&vec![b'x'; 4_000_000]), &[]).unwrap();
     let large = builder.build().unwrap();
@@ -91,15 +63,14 @@ fn timestamps_stay_within_the_topics_bounds() {
     let broker = Broker::start();
     let mut client = connect(&broker);
     let (now, minute) = (now_ms(), 60_000);
-    create(
-        &mut client,
+    client.create_topic(
         "t",
         &[
             ("message.timestamp.before.max.ms", "60000"),
             ("message.timestamp.after.max.ms", "60000"),
         ],
     );
-    for codec in CODECS {
+    for codec in Compression::ALL {
         let times = [now, now - 5 * minute, -1, now + 5 * minute].map(|time| (time, None));
         let answer = client.produce("t", 0, &built(codec, &times)).unwrap();
         assert_eq!(answer.error_code, ErrorCode::InvalidTimestamp, "{codec}");
@@ -122,7 +93,7 @@ fn a_compacted_topic_wants_keys() {
     let broker = Broker::start();
     let mut client = connect(&broker);
     for (topic, policy) in [("c", "compact"), ("cd", "delete,compact")] {
-        create(&mut client, topic, &[("cleanup.policy", policy)]);
+        client.create_topic(topic, &[("cleanup.policy", policy)]);
         let mixed = built(Compression::Lz4, &[(1, Some("a")), (1, None), (1, Some("")), (1, None)]);
         let answer = client.produce(topic, 0, &mixed).unwrap();
         assert_eq!(answer.error_code, ErrorCode::InvalidRecord);
@@ -142,16 +113,16 @@ fn a_compacted_topic_wants_keys() {
 fn the_broker_sets_the_time_where_the_topic_says_so() {
     let broker = Broker::start();
     let mut client = connect(&broker);
-    create(&mut client, "t", &[("message.timestamp.type", "LogAppendTime")]);
+    client.create_topic("t", &[("message.timestamp.type", "LogAppendTime")]);
     let before = now_ms();
     let mut times = Vec::new();
-    for codec in CODECS {
+    for codec in Compression::ALL {
         let answer = client.produce("t", 0, &built(codec, &[(5, None), (7, None)])).unwrap();
         assert_eq!(answer.error_code, ErrorCode::None, "{codec}");
         times.push(answer.log_append_time_ms);
     }
     assert!(times.is_sorted() && before <= times[0] && times[4] <= now_ms(), "{times:?}");
-    for ((batch, codec), time) in stored(&mut client, "t").iter().zip(CODECS).zip(times) {
+    for ((batch, codec), time) in stored(&mut client, "t").iter().zip(Compression::ALL).zip(times) {
         assert_eq!(batch.timestamp_type(), TimestampType::LogAppendTime);
         assert_eq!((batch.compression(), batch.max_timestamp()), (codec, time));
         for record in batch.records().unwrap() {
@@ -177,7 +148,7 @@ fn a_duplicate_has_the_time_of_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::start_in(folder.path(), &[]);
     let mut client = connect(&broker);
-    create(&mut client, "t", &[("message.timestamp.type", "LogAppendTime")]);
+    client.create_topic("t", &[("message.timestamp.type", "LogAppendTime")]);
     client.auto_create("plain").unwrap();
     let producer = ProducerId { id: client.producer_id().unwrap().id, epoch: 0 };
     let values: Vec<String> = vec!["a".to_owned(), "b".to_owned()];
@@ -205,19 +176,21 @@ fn a_duplicate_has_the_time_of_the_first() {
 fn records_are_stored_with_the_topics_codec() {
     let broker = Broker::start();
     let mut client = connect(&broker);
-    for (name, codec) in ["uncompressed", "gzip", "snappy", "lz4", "zstd"].into_iter().zip(CODECS) {
-        create(&mut client, name, &[("compression.type", name)]);
+    for (name, codec) in
+        ["uncompressed", "gzip", "snappy", "lz4", "zstd"].into_iter().zip(Compression::ALL)
+    {
+        client.create_topic(name, &[("compression.type", name)]);
         let records = [(1, Some("k")), (2, None), (3, Some("k"))];
-        for sent in CODECS {
+        for sent in Compression::ALL {
             let answer = client.produce(name, 0, &built(sent, &records)).unwrap();
             assert_eq!(answer.error_code, ErrorCode::None, "{sent} to {name}");
         }
         let batches = stored(&mut client, name);
-        assert_eq!(batches.len(), CODECS.len());
+        assert_eq!(batches.len(), Compression::ALL.len());
         assert!(batches.iter().all(|batch| batch.compression() == codec), "{name}");
         let read = client.read_all(name, 0).unwrap();
         assert_eq!(read.iter().map(|record| record.timestamp).max(), Some(3));
-        assert_eq!(read.len(), 3 * CODECS.len());
+        assert_eq!(read.len(), 3 * Compression::ALL.len());
     }
 }
 
@@ -226,7 +199,7 @@ fn one_replica_is_enough_where_there_is_but_one() {
     // As Kafka: it asks for no more replicas in sync than a partition has.
     let broker = Broker::start();
     let mut client = connect(&broker);
-    create(&mut client, "t", &[("min.insync.replicas", "2")]);
+    client.create_topic("t", &[("min.insync.replicas", "2")]);
     let answer = client.produce("t", 0, &built(Compression::None, &[(1, None)])).unwrap();
     assert_eq!(answer.error_code, ErrorCode::None);
 }

@@ -4,33 +4,13 @@
 use std::time::{Duration, Instant};
 
 use millstream::kafka::messages::{
-    ApiKey, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, DeleteRecordsPartition,
-    DeleteRecordsRequest, DeleteRecordsTopic, ErrorCode, ListOffsetsPartition, ListOffsetsRequest,
-    ListOffsetsTopic, Str,
+    ApiKey, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, ErrorCode,
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, Str,
 };
 use millstream::record::{BatchBuilder, Compression, Record, RecordBatch};
 
 use crate::client::{Client, batch};
-use crate::util::Broker;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn create(client: &mut Client, name: &str, settings: &[(&str, &str)]) {
-    let configs = settings.iter().map(|(name, value)| CreatableTopicConfig {
-        name: Str::from(*name),
-        value: Some(Str::from(*value)),
-    });
-    let topic = CreatableTopic {
-        name: Str::from(name),
-        num_partitions: 1,
-        replication_factor: 1,
-        configs: configs.collect(),
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let response = client.call(&request, 7).unwrap();
-    assert_eq!(response.topics[0].error_code, ErrorCode::None);
-}
+use crate::util::{Broker, until};
 
 /// The offset that belongs to a timestamp, or to -1 for the end and -2 for the start.
 fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> i64 {
@@ -61,22 +41,13 @@ fn keyed(key: &str, value: Option<&str>) -> RecordBatch {
     builder.build().unwrap()
 }
 
-/// Waits until something is so; what it waits for has no event that a client could await.
-fn until(mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "it did not come to pass");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn records_are_deleted_and_stay_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::start_in(folder.path(), &[]);
     let mut client = Client::connect(broker.kafka()).unwrap();
-    create(&mut client, "t", &[]);
-    create(&mut client, "table", &[("cleanup.policy", "compact")]);
+    client.create_topic("t", &[]);
+    client.create_topic("table", &[("cleanup.policy", "compact")]);
     for _ in 0..10 {
         client.produce("t", 0, &batch(&["a".to_owned(), "b".to_owned()], None)).unwrap();
     }
@@ -113,9 +84,9 @@ fn old_records_go_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start_in(folder.path(), &["--segment-size", "1MiB"]);
     let mut client = Client::connect(broker.kafka()).unwrap();
-    create(&mut client, "short", &[("retention.ms", "1000")]);
-    create(&mut client, "small", &[("retention.bytes", "2000000"), ("retention.ms", "-1")]);
-    create(&mut client, "ever", &[("retention.ms", "-1")]);
+    client.create_topic("short", &[("retention.ms", "1000")]);
+    client.create_topic("small", &[("retention.bytes", "2000000"), ("retention.ms", "-1")]);
+    client.create_topic("ever", &[("retention.ms", "-1")]);
     let large = batch(&["x".repeat(500_000)], None);
     for topic in ["short", "small", "ever"] {
         for _ in 0..10 {
@@ -142,7 +113,7 @@ fn a_compacted_topic_keeps_the_last_of_each_key() {
         ("min.cleanable.dirty.ratio", "0.01"),
         ("delete.retention.ms", "100"),
     ];
-    create(&mut client, "table", &settings);
+    client.create_topic("table", &settings);
     for i in 0..20 {
         client.produce("table", 0, &keyed("a", Some(&i.to_string()))).unwrap();
         client.produce("table", 0, &keyed("b", Some(&i.to_string()))).unwrap();
@@ -180,15 +151,15 @@ fn nobody_waits_long_for_the_cleaner() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start_in(folder.path(), &["--segment-size", "16MiB"]);
     let mut client = Client::connect(broker.kafka()).unwrap();
-    create(&mut client, "ever", &[("retention.ms", "-1")]);
-    create(&mut client, "plain", &[("retention.ms", "-1")]);
-    create(&mut client, "small", &[("retention.bytes", "4000000"), ("retention.ms", "-1")]);
+    client.create_topic("ever", &[("retention.ms", "-1")]);
+    client.create_topic("plain", &[("retention.ms", "-1")]);
+    client.create_topic("small", &[("retention.bytes", "4000000"), ("retention.ms", "-1")]);
     let table = [
         ("cleanup.policy", "compact"),
         ("segment.ms", "100"),
         ("min.cleanable.dirty.ratio", "0.01"),
     ];
-    create(&mut client, "table", &table);
+    client.create_topic("table", &table);
     for (what, topics) in
         [("alone", &[][..]), ("plain", &["plain", "plain"]), ("cleaned", &["small", "table"])]
     {

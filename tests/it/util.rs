@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest that anything here waits; a broker that needs it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -215,6 +215,15 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
         }
         std::thread::sleep(step);
         waited += step;
+    }
+}
+
+/// Waits until something is so, for what has no event that could be awaited.
+pub(crate) fn until(mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "it did not come to pass");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

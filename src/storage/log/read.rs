@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase};
+use redb::{Builder, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
 
 use super::Log;
 use crate::limits::OPEN_SEGMENTS;
@@ -62,10 +62,7 @@ impl Log {
     ) -> Result<Vec<Bytes>, StorageError> {
         let range = range(partition, run, from, until, max_bytes);
         let number = run.segment;
-        self.with_segment(number, |database| match database {
-            Open::Active(open) => segment::read(open, number, range),
-            Open::Sealed(open) => segment::read(open, number, range),
-        })
+        self.with_segment(number, |database| segment::read(database, number, range))
     }
 
     /// The first batch, from `from` on and before `until`, that has a record at or after a time.
@@ -80,9 +77,8 @@ impl Log {
             let Some(run) = self.runs().at_time(partition, timestamp, from) else { break };
             let range = range(partition, &run, from, until, usize::MAX);
             let number = run.segment;
-            let found = self.with_segment(number, |database| match database {
-                Open::Active(open) => segment::find_timestamp(open, number, range, timestamp),
-                Open::Sealed(open) => segment::find_timestamp(open, number, range, timestamp),
+            let found = self.with_segment(number, |database| {
+                segment::find_timestamp(database, number, range, timestamp)
             });
             match found {
                 Ok(Some(batch)) => return Ok(Some(batch)),
@@ -137,17 +133,17 @@ impl Log {
     fn with_segment<T>(
         &self,
         number: u64,
-        read: impl FnOnce(Open<'_>) -> Result<T, StorageError>,
+        read: impl FnOnce(&dyn ReadableDatabase) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         {
             let active = self.active();
             // Without a database it may be sealed, and its successor not made for want of room.
             let is_sealed = || self.disk_bytes().contains_key(&number);
             if active.number == number && (active.database.is_some() || !is_sealed()) {
-                return read(Open::Active(active.database()?));
+                return read(active.database()?);
             }
         }
-        read(Open::Sealed(&*self.sealed(number)?))
+        read(&*self.sealed(number)?)
     }
 
     fn sealed(&self, number: u64) -> Result<Arc<ReadOnlyDatabase>, StorageError> {
@@ -184,12 +180,6 @@ impl Log {
             opened => opened.map_err(at(&name)),
         }
     }
-}
-
-/// A segment to read from.
-enum Open<'a> {
-    Active(&'a Database),
-    Sealed(&'a ReadOnlyDatabase),
 }
 
 /// What to read of one run.

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use millstream::kafka::messages::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, DescribeProducersRequest,
-    FetchPartition, FetchRequest, FetchTopic, InitProducerIdRequest, ListOffsetsPartition,
-    ListOffsetsRequest, ListOffsetsTopic, OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
-    OffsetForLeaderTopic, PartitionProduceData, ProduceRequest, ProducersTopicRequest, Records,
-    TopicProduceData,
+    FetchRequest, InitProducerIdRequest, ListOffsetsPartition, ListOffsetsRequest,
+    ListOffsetsTopic, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+    PartitionProduceData, ProduceRequest, ProducersTopicRequest, Records, TopicProduceData,
 };
 use millstream::record::{BatchBuilder, Compression};
 use millstream::types::ProducerId;
@@ -14,6 +13,7 @@ use uuid::Uuid;
 
 use super::side::Side;
 use super::{Table, s};
+use crate::client::fetch_request;
 
 /// A time that lies behind, whenever the test runs.
 const TIME: i64 = 1_700_000_000_000;
@@ -171,21 +171,10 @@ fn idempotent(table: &mut Table) {
 }
 
 fn fetch_at(side: &Side, topic: &str, partition: i32, fetch_offset: i64) -> FetchRequest {
-    FetchRequest {
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        topics: vec![FetchTopic {
-            topic: s(topic),
-            topic_id: topic_id(side, topic),
-            partitions: vec![FetchPartition {
-                partition,
-                fetch_offset,
-                partition_max_bytes: 1 << 20,
-                ..Default::default()
-            }],
-        }],
-        ..Default::default()
-    }
+    let mut request = fetch_request(topic, partition, fetch_offset, 0);
+    request.max_bytes = 1 << 20;
+    request.topics[0].topic_id = topic_id(side, topic);
+    request
 }
 
 fn fetch(table: &mut Table) {
