@@ -18,7 +18,7 @@ mod produce;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -29,8 +29,13 @@ use self::measure::{Measured, median, percentile_ms};
 const KIB: Values = Values::Letters(1_024);
 const SMALL: Values = Values::Letters(100);
 
-/// Partitions whose memory is told.
-const IDLE_PARTITIONS: i32 = 10_000;
+const RATE: &[&str] = &["records/s"];
+const LATENCY: &[&str] = &["p50, ms", "p99, ms"];
+
+/// As many as there are in the row that has most; Kafka keeps a file open for each.
+const MANY_PARTITIONS: i32 = 10_000;
+/// Kafka removes the files of deleted topics a minute later, which would cost the rows after it.
+const KAFKA_DELETES: Duration = Duration::from_secs(75);
 
 /// Puts a load on a broker.
 type Run = Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>;
@@ -100,11 +105,15 @@ fn main() -> anyhow::Result<()> {
     }
     bare_append(folder.path(), arguments.scaled(2_000))?;
     heading(&brokers);
-    idle_partitions(&brokers)?;
-    for workload in workloads(&arguments) {
-        let chosen = |word: &String| workload.name.contains(word.as_str());
-        if arguments.only.is_empty() || arguments.only.iter().any(chosen) {
-            rows(&workload, &compare(&workload, &brokers, arguments.rounds)?);
+    let (rounds, only) = (arguments.rounds, &arguments.only);
+    let chosen = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word));
+    if chosen("10,000 partitions") {
+        many_partitions(&brokers, rounds)?;
+    }
+    for Workload { name, figures, run } in workloads(&arguments) {
+        if chosen(name) {
+            let measured = in_turn(&brokers, rounds, |index| run(&brokers[index]));
+            rows(name, figures, &measured.context(name)?);
         }
     }
     memory(&brokers);
@@ -112,8 +121,6 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn workloads(arguments: &Arguments) -> Vec<Workload> {
-    const RATE: &[&str] = &["records/s"];
-    const LATENCY: &[&str] = &["p50, ms", "p99, ms"];
     let drop_caches = arguments.drop_caches;
     let scaled = |count| arguments.scaled(count);
     let mut all = Vec::new();
@@ -151,11 +158,9 @@ fn workloads(arguments: &Arguments) -> Vec<Workload> {
         let run = move |broker: &Broker| consume::at_the_tail(broker, values, consumers, records);
         add(name, RATE, Box::new(run));
     }
-    for (name, count, rounds) in [
-        ("1 partition at once", 1, scaled(5_000)),
-        ("100 partitions at once", 100, scaled(200)),
-        ("10,000 partitions at once", 10_000, scaled(5)),
-    ] {
+    for (name, count, rounds) in
+        [("1 partition at once", 1, scaled(5_000)), ("100 partitions at once", 100, scaled(200))]
+    {
         add(name, RATE, Box::new(move |broker| produce::partitions(broker, count, rounds)));
     }
     let seconds = (10.0 * arguments.scale).max(1.0);
@@ -164,20 +169,17 @@ fn workloads(arguments: &Arguments) -> Vec<Workload> {
     all
 }
 
-/// By broker, the rounds of a workload.
-fn compare(
-    workload: &Workload,
+/// By broker, the rounds of a workload; who begins changes with each round.
+fn in_turn(
     brokers: &[Broker],
     rounds: usize,
+    run: impl Fn(usize) -> anyhow::Result<Measured>,
 ) -> anyhow::Result<Vec<Vec<Measured>>> {
     let mut measured = vec![Vec::new(); brokers.len()];
     for round in 0..rounds {
         for turn in 0..brokers.len() {
             let index = (round + turn) % brokers.len();
-            let broker = &brokers[index];
-            let outcome = (workload.run)(broker);
-            let context = || format!("{} on {}", workload.name, broker.name);
-            measured[index].push(outcome.with_context(context)?);
+            measured[index].push(run(index).with_context(|| brokers[index].name)?);
         }
     }
     Ok(measured)
@@ -194,13 +196,13 @@ fn heading(brokers: &[Broker]) {
     println!("|---|---|{}", "---|".repeat(brokers.len() * 2 + usize::from(brokers.len() > 1)));
 }
 
-fn rows(workload: &Workload, measured: &[Vec<Measured>]) {
-    for (index, figure) in workload.figures.iter().enumerate() {
+fn rows(name: &str, figures: &[&str], measured: &[Vec<Measured>]) {
+    for (index, figure) in figures.iter().enumerate() {
         let of = |rounds: &Vec<Measured>| {
             median(rounds.iter().map(|round| round.figures[index]).collect())
         };
         let medians: Vec<f64> = measured.iter().map(of).collect();
-        print!("| {} | {figure} |", workload.name);
+        print!("| {name} | {figure} |");
         medians.iter().for_each(|value| print!(" {} |", shown(*value)));
         if let [ours, theirs] = medians[..] {
             print!(" {:.2} |", ours / theirs);
@@ -221,18 +223,24 @@ fn shown(value: f64) -> String {
     }
 }
 
-/// By how much each broker grows when it gets partitions to which nobody writes; before all else,
-/// while no memory is left over from other work.
-fn idle_partitions(brokers: &[Broker]) -> anyhow::Result<()> {
-    let mut grown = Vec::new();
+/// By how much each broker grows when it gets partitions to which nobody writes, and then a record
+/// to each at once. Before all else, while no memory is left over from other work.
+fn many_partitions(brokers: &[Broker], rounds: usize) -> anyhow::Result<()> {
+    let (mut grown, mut topics) = (Vec::new(), Vec::new());
     for broker in brokers {
         let before = broker.usage().resident;
-        let topics = produce::spread(broker, IDLE_PARTITIONS)?;
+        topics.push(produce::spread(broker, MANY_PARTITIONS)?);
         let after = broker.usage().resident;
-        grown.push(after.saturating_sub(before) as f64 / 1024.0 / f64::from(IDLE_PARTITIONS));
-        drop(topics);
+        grown.push(after.saturating_sub(before) as f64 / 1024.0 / f64::from(MANY_PARTITIONS));
     }
     resident_row("10,000 idle partitions", "KiB each", &grown);
+    let measured =
+        in_turn(brokers, rounds, |index| produce::to_each(&brokers[index], &topics[index], 2));
+    rows("10,000 partitions at once", RATE, &measured?);
+    drop(topics);
+    if brokers.len() > 1 {
+        std::thread::sleep(KAFKA_DELETES);
+    }
     Ok(())
 }
 

@@ -85,13 +85,22 @@ pub(crate) fn many_clients(
 /// One record to each of so many partitions, by one client in requests of up to a thousand
 /// partitions, five in flight: records per second.
 pub(crate) fn partitions(broker: &Broker, count: i32, rounds: u64) -> anyhow::Result<Measured> {
-    let topics = spread(broker, count)?;
+    to_each(broker, &spread(broker, count)?, rounds)
+}
+
+/// The same to topics that are there.
+pub(crate) fn to_each(
+    broker: &Broker,
+    topics: &[(Topic, i32)],
+    rounds: u64,
+) -> anyhow::Result<Measured> {
     let batch = Batch::new(Values::Letters(1_024), 1)?.plain();
     let mut client = Client::connect(&broker.address)?;
-    write_each(&mut client, &topics, &batch, 1)?;
+    write_each(&mut client, topics, &batch, 1)?;
     let meter = Meter::start(broker);
-    write_each(&mut client, &topics, &batch, rounds)?;
-    let records = rounds * u64::try_from(count)?;
+    write_each(&mut client, topics, &batch, rounds)?;
+    let partitions: i32 = topics.iter().map(|(_, partitions)| partitions).sum();
+    let records = rounds * u64::try_from(partitions)?;
     let (elapsed, cost) = meter.stop(records);
     Ok(Measured::new([rate(records, elapsed)], cost))
 }

@@ -1,6 +1,6 @@
 """Runs other projects' test suites against a running broker; see README.md.
 
-usage: run.py [--fast] [--logs DIR] [--only TEST]… BOOTSTRAP [SUITE…]
+usage: run.py [--fast] [--suite SUITE]… [--only TEST]… [--logs DIR] BOOTSTRAP
 """
 
 import argparse
@@ -77,8 +77,8 @@ def arguments():
     parser.add_argument("--fast", action="store_true", help="the subset that CI runs")
     parser.add_argument("--logs", help="keep what the tests print, in this folder")
     parser.add_argument("--only", action="append", help="run these tests of the suite only")
+    parser.add_argument("--suite", action="append", choices=SUITES, help="run this suite only")
     parser.add_argument("bootstrap")
-    parser.add_argument("suite", nargs="*", choices=[[], *SUITES])
     return parser.parse_args()
 
 
