@@ -4,6 +4,7 @@ usage: run.py [--fast] [--suite SUITE]… [--only TEST]… [--logs DIR] BOOTSTRA
 """
 
 import argparse
+import hashlib
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -49,7 +50,8 @@ def main():
 
 
 def run_suite(name, args, table, logs):
-    suite, cache = SUITES[name], cache_root() / f"conformance-{name}"
+    suite = SUITES[name]
+    cache = cache_root() / f"conformance-{name}-{digest(suite)}"
     try:
         suite.prepare(cache)
     except (InstallError, OSError) as error:
@@ -70,6 +72,12 @@ def run_suite(name, args, table, logs):
     with ThreadPoolExecutor(PARALLEL) as pool:
         for done in as_completed([pool.submit(work, job) for job in jobs]):
             yield from done.result()
+
+
+def digest(suite):
+    """Of all that says what a suite installs, so that a change of it installs anew."""
+    sources = [Path(suite.__file__), HERE / "pom.xml"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
 def arguments():
