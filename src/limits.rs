@@ -60,14 +60,17 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 256 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Size of the redo file, bytes: some 400 small commits, whose pages the active segment need not
-/// have synced. Less beside small segments.
+/// Size of the redo file, bytes: some 4,000 small groups, which the active segment need not have
+/// synced. Less beside small segments.
 pub const REDO_BYTES: u64 = 16 * MIB as u64;
 /// Least size of the redo file.
 pub const REDO_BYTES_MIN: u64 = 512 * KIB as u64;
-/// Pages of a commit that go through the redo file, bytes. Of more the disk's bandwidth is the
-/// cost, and writing them twice doubles it.
-pub const REDO_COMMIT_BYTES: usize = 256 * KIB;
+/// A group that goes through the redo file, bytes at most. Of a larger one the disk's bandwidth is
+/// the cost, and writing it twice doubles it.
+pub const REDO_GROUP_BYTES: usize = 256 * KIB;
+/// Groups that wait to be written to the segment together. More save work; writing them keeps the
+/// next group waiting.
+pub const PENDING_GROUPS: usize = 32;
 /// Largest chunk, bytes, unless a single batch is larger.
 pub const CHUNK_BYTES: usize = MIB;
 /// Bytes on disk of a run, the stretch of a partition that retention, moving and compaction take
@@ -348,7 +351,7 @@ const _: () = {
     assert!(PLUGIN_MEMORY_BYTES <= PLUGIN_MEMORY_BYTES_MAX);
     assert!(PLUGIN_MEMORY_MARK_PERCENT < 100);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
-    assert!(REDO_COMMIT_BYTES as u64 <= REDO_BYTES_MIN / 2);
+    assert!(REDO_GROUP_BYTES as u64 <= REDO_BYTES_MIN / 2);
     assert!(HTTP_BATCH_BYTES < BATCH_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= HTTP_BODY_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);

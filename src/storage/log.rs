@@ -6,16 +6,18 @@ mod read;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{Database, ReadOnlyDatabase};
+use redb::{Database, Durability, ReadOnlyDatabase};
 
 use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Files, Place};
 use super::journal::{Extent, Moved};
 use super::meta::Meta;
-use super::redo::{self, RedoLog, SegmentFile};
+use super::redo::{self, RedoLog};
 use super::runs::{Placed, Runs};
-use super::segment::{self, ActiveSegment};
+use super::segment::{self, ActiveSegment, LoggedGroup};
+use super::segment_file::SegmentFile;
 use super::{StorageError, at};
+use crate::limits::{PENDING_GROUPS, REDO_GROUP_BYTES};
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
 /// What a transaction takes of a segment beside its chunks, bytes: the journal entry and the
@@ -37,7 +39,7 @@ pub struct SegmentUse {
 
 pub(super) struct Log {
     files: Arc<dyn Files>,
-    redo: Arc<RedoLog>,
+    redo: RedoLog,
     segment_bytes: u64,
     active: RwLock<Active>,
     /// Apart from the lock that readers hold while they read.
@@ -62,20 +64,45 @@ struct Active {
     file: SegmentFile,
     /// `None` only after a failed write.
     database: Option<Database>,
+    /// Groups that are durable in the redo file and not in the database yet.
+    pending: Mutex<Vec<LoggedGroup>>,
 }
 
 impl Active {
     fn new(number: u64, ActiveSegment { database, file }: ActiveSegment) -> Self {
-        Self { number, file, database: Some(database) }
+        Self { number, file, database: Some(database), pending: Mutex::default() }
     }
 
     fn database(&self) -> Result<&Database, StorageError> {
         self.database.as_ref().ok_or(StorageError::Failed)
     }
 
+    fn pending(&self) -> MutexGuard<'_, Vec<LoggedGroup>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is pending to the database, so that it is found there.
+    fn settle(&self) -> Result<(), StorageError> {
+        let mut pending = self.pending();
+        if !pending.is_empty() {
+            segment::append(self.database()?, self.number, pending.iter(), Durability::None)?;
+            pending.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is pending and one more group. All is durable in the segment when it returns.
+    fn sync(&self, group: Option<&LoggedGroup>) -> Result<(), StorageError> {
+        let mut pending = self.pending();
+        let groups = pending.iter().chain(group);
+        segment::append(self.database()?, self.number, groups, Durability::Immediate)?;
+        pending.clear();
+        Ok(())
+    }
+
     /// Closes it, so that nothing must be repaired or replayed when it is opened.
     fn close(&mut self) -> Result<(), StorageError> {
-        self.file.finish();
+        self.sync(None)?;
         let database = self.database.take().ok_or(StorageError::Failed)?;
         database.close().map_err(at(&segment::file_name(self.number)))
     }
@@ -117,15 +144,16 @@ impl Log {
         let unsealed: Vec<u64> =
             present.iter().copied().filter(|n| !sealed.disk_bytes.contains_key(n)).collect();
         let redo = RedoLog::open(&*files, segment_bytes, present.is_empty());
-        let redo = Arc::new(redo.map_err(at(redo::FILE))?);
+        let redo = redo.map_err(at(redo::FILE))?;
         let (active, written) = match unsealed[..] {
             [] => {
                 let number = sealed.disk_bytes.keys().max().map_or(1, |last| last + 1);
-                let active = Active::new(number, segment::create(&*files, number, &redo)?);
+                let active = Active::new(number, segment::create(&*files, number)?);
                 (active, Written { last_sequence, ..Written::default() })
             }
             [number] => {
-                let open = segment::open_active(&*files, number, &redo)?;
+                let open = segment::open_active(&*files, number)?;
+                replay_redo(&redo, &open.database, number, last_sequence)?;
                 recover_active(open, number, last_sequence, &mut runs, meta)?
             }
             [first, second, ..] => {
@@ -161,7 +189,7 @@ impl Log {
         &self,
         sequence: u64,
         chunks: &[Chunk],
-        journal_entry: &[u8],
+        journal_entry: Vec<u8>,
     ) -> Result<(), StorageError> {
         let segment = self.write(sequence, chunks, journal_entry)?;
         let mut runs = self.runs_mut();
@@ -179,7 +207,7 @@ impl Log {
         sequence: u64,
         chunks: &[Chunk],
         moved: &[Moved],
-        journal_entry: &[u8],
+        journal_entry: Vec<u8>,
     ) -> Result<(), StorageError> {
         let segment = self.write(sequence, chunks, journal_entry)?;
         let mut runs = self.runs_mut();
@@ -194,20 +222,25 @@ impl Log {
         &self,
         sequence: u64,
         chunks: &[Chunk],
-        journal_entry: &[u8],
+        journal_entry: Vec<u8>,
     ) -> Result<u64, StorageError> {
-        let number = {
-            let active = self.active();
-            let database = active.database()?;
-            segment::append(database, active.number, sequence, chunks, journal_entry)?;
-            active.number
-        };
+        let entry_bytes = journal_entry.len() as u64;
+        let group = LoggedGroup::new(sequence, journal_entry, chunks);
+        let active = self.active();
+        if group.bytes() <= REDO_GROUP_BYTES
+            && self.redo.append(&group).map_err(at(redo::FILE))?
+        {
+            active.pending().push(group);
+        } else {
+            active.sync(Some(&group))?;
+            self.redo.begin_anew();
+        }
         let mut written = self.written();
         written.first_sequence.get_or_insert(sequence);
         written.last_sequence = sequence;
-        written.bytes += COMMIT_OVERHEAD_BYTES + journal_entry.len() as u64;
+        written.bytes += COMMIT_OVERHEAD_BYTES + entry_bytes;
         written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
-        Ok(number)
+        Ok(active.number)
     }
 
     /// Forgets what lies before a partition's log start.
@@ -233,6 +266,7 @@ impl Log {
         active.close()?;
         let runs = self.runs().of_segment(number);
         meta.seal(number, (first_sequence, written.last_sequence), written.bytes, &runs)?;
+        self.redo.begin_anew();
         self.begin_next(&mut active, &mut written)
     }
 
@@ -244,7 +278,7 @@ impl Log {
         if segment::list(&*self.files)?.contains(&number) {
             remove_file(&*self.files, number, true)?;
         }
-        let next = segment::create(&*self.files, number, &self.redo)?;
+        let next = segment::create(&*self.files, number)?;
         tracing::info!(sealed, active = number, "began a new segment");
         *active = Active::new(number, next);
         *written = Written { last_sequence: written.last_sequence, ..Written::default() };
@@ -256,9 +290,10 @@ impl Log {
     pub(super) fn reopen(&self, meta: &Meta) -> Result<(), StorageError> {
         let mut written = self.written();
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = active.close() {
+        if let Some(Err(error)) = active.database.take().map(Database::close) {
             tracing::debug!(%error, "closed after a failed write");
         }
+        self.redo.void_unfinished().map_err(at(redo::FILE))?;
         let sealed = meta.sealed()?;
         let present = segment::list(&*self.files)?;
         for number in sealed.unlinked {
@@ -271,7 +306,9 @@ impl Log {
         if sealed.disk_bytes.contains_key(&number) {
             return self.begin_next(&mut active, &mut written);
         }
-        let open = segment::reopen_active(&*self.files, &active.file, number, &self.redo)?;
+        let open = segment::reopen_active(&*self.files, &active.file, number)?;
+        let before = written.first_sequence.map_or(written.last_sequence, |first| first - 1);
+        replay_redo(&self.redo, &open.database, number, before)?;
         let found = segment::last_sequence(&open.database, number)?;
         let expected = written.first_sequence.map(|_| written.last_sequence);
         if found != expected {
@@ -282,10 +319,17 @@ impl Log {
         Ok(())
     }
 
-    /// Syncs the active segment ahead of need, so that no commit must.
-    pub(super) fn checkpoint(&self) -> Result<(), StorageError> {
+    /// The work that may follow a group when nobody waits: syncs the segment when the redo file
+    /// is half full, and lets the database have what is pending if that is much or `all` is said.
+    pub(super) fn settle(&self, all: bool) -> Result<(), StorageError> {
         let active = self.active();
-        active.file.checkpoint().map_err(at(&segment::file_name(active.number)))
+        if self.redo.is_half_full() {
+            active.sync(None)?;
+            self.redo.begin_anew();
+        } else if all || active.pending().len() >= PENDING_GROUPS {
+            active.settle()?;
+        }
+        Ok(())
     }
 
     /// Bytes of a partition's record batches.
@@ -388,6 +432,33 @@ fn remove_file(files: &dyn Files, number: u64, is_there: bool) -> Result<(), Sto
         files.remove(&name).map_err(at(&name))?;
     }
     files.sync_dir(segment::DIR).map_err(at(segment::DIR))
+}
+
+/// Writes to the active segment the groups that the redo file has and it lacks. Durable it is by
+/// the redo file.
+fn replay_redo(
+    redo: &RedoLog,
+    database: &Database,
+    number: u64,
+    sealed_last_sequence: u64,
+) -> Result<(), StorageError> {
+    let last = segment::last_sequence(database, number)?;
+    let mut last_sequence = last.unwrap_or(sealed_last_sequence);
+    let mut groups = redo.read_all().map_err(at(redo::FILE))?;
+    groups.retain(|group| group.sequence > last_sequence);
+    if groups.is_empty() {
+        redo.begin_anew();
+        return Ok(());
+    }
+    for &LoggedGroup { sequence, .. } in &groups {
+        if sequence != last_sequence + 1 {
+            return Err(StorageError::JournalGap { segment: number, last_sequence, sequence });
+        }
+        last_sequence = sequence;
+    }
+    segment::append(database, number, groups.iter(), Durability::None)?;
+    tracing::info!(segment = number, groups = groups.len(), "replayed the redo file");
+    Ok(())
 }
 
 /// Learns from the journal of the segment that was active what it holds, and replays the

@@ -23,6 +23,7 @@ mod redo;
 mod replace;
 mod runs;
 mod segment;
+mod segment_file;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -284,12 +285,13 @@ impl Store {
         group.effects.extents = extents(&group.chunks);
         self.guarded(|reader| {
             let entry = group.effects.encode()?;
+            let entry_bytes = entry.len();
             let sequence = reader.log.last_sequence() + 1;
-            reader.log.append(sequence, &group.chunks, &entry)?;
+            reader.log.append(sequence, &group.chunks, entry)?;
             for (partition, start) in &group.effects.starts {
                 reader.log.trim(*partition, *start);
             }
-            reader.meta.apply(sequence, group.effects, entry.len());
+            reader.meta.apply(sequence, group.effects, entry_bytes);
             Ok(())
         })
     }
@@ -304,7 +306,7 @@ impl Store {
             if reader.log.is_full() {
                 reader.log.roll(&reader.meta)?;
             }
-            reader.log.checkpoint()?;
+            reader.log.settle(due)?;
             if due { reader.meta.flush() } else { Ok(()) }
         })?;
         if due {

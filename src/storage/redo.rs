@@ -1,13 +1,12 @@
-//! The redo file: what lets a small commit wait for one short write instead of a dozen scattered
-//! ones.
+//! The redo file: what makes a small group durable by one short write.
 //!
-//! redb writes a small commit as some ten pages all over the segment, and an fsync of ten pages in
-//! ten places takes about twice as long as one of the same bytes in one place. So the pages of a
-//! small commit go to the redo file first, one behind the other and into blocks that the file
-//! already has, and that file is synced; in the segment they are written too, but the system may
-//! take its time. The segment is synced when a commit is large, when the redo file is half full and
-//! nobody waits, and when the segment is closed. After a crash the pages are written to the
-//! segment again before redb looks at it: it finds what a sync would have left.
+//! A small transaction of redb is some ten pages all over the segment, and to make and sync them
+//! takes about twice as long as to sync the group's bytes in one place. So a small group goes to
+//! the redo file first, in one piece and into blocks that the file has already; when that is
+//! synced the group is durable. Its transaction in the segment follows, without a sync of its own:
+//! together with others, or when someone wants to read it there. The segment is synced when the
+//! redo file is half full and nobody waits, when a group is large, and when it is closed. After a
+//! crash the groups that the segment lacks are written to it again.
 //!
 //! The file holds records, each beginning at a multiple of [`ALIGN`], numbers little-endian:
 //!
@@ -15,32 +14,37 @@
 //! |---|---|
 //! | 8 | [`MAGIC`] |
 //! | 4 | CRC-32C of all that follows |
-//! | 4 | length of the pages below |
+//! | 4 | length of what follows this header |
 //! | 8 | epoch: the same in all records since the file was last begun anew |
 //! | 8 | index of the record in its epoch |
-//! | 8 | number of the segment |
-//! | … | pages: offset in the segment (8), length (4), bytes |
+//! | 8 | sequence number of the group |
+//! | 4, … | length of the journal entry, and the entry |
+//! | … | chunks: topic (16), partition (4), first offset (8), length (4), record batches |
 //!
-//! Valid are the records from the file's start on, as long as epoch and index agree.
+//! Valid are the records from the file's start on, as long as epoch and index agree. Those that
+//! the segment has are passed over by their sequence numbers, so that none must ever be erased.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::{Buf, Bytes};
 use redb::StorageBackend;
 
 use super::files::{Files, OpenMode};
-use crate::limits::{REDO_BYTES, REDO_BYTES_MIN, REDO_COMMIT_BYTES};
+use super::segment::{LoggedChunk, LoggedGroup};
+use crate::limits::{REDO_BYTES, REDO_BYTES_MIN};
 use crate::record::crc32c;
+use crate::types::{TopicId, TopicPartition};
 
 /// Name of the file.
 pub(super) const FILE: &str = "redo";
-const MAGIC: [u8; 8] = *b"msredo\0\x01";
+const MAGIC: [u8; 8] = *b"msredo\0\x02";
 const ALIGN: usize = 4096;
 const HEADER_BYTES: usize = 40;
 /// What the CRC covers begins behind it.
 const CHECKED_AT: usize = 12;
-/// Offset and length of a page.
-const PAGE_HEADER_BYTES: usize = 12;
+/// What stands before a chunk's batches.
+const CHUNK_HEADER_BYTES: usize = 32;
 
 /// The redo file, of which a store has one.
 #[derive(Debug)]
@@ -50,20 +54,14 @@ pub(super) struct RedoLog {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     epoch: u64,
     /// Index and place of the next record.
     index: u64,
     next: u64,
-    /// Whether the file may begin with a valid record of an earlier epoch.
-    stale: bool,
-}
-
-impl State {
-    fn anew(stale: bool) -> Self {
-        Self { epoch: uuid::Uuid::new_v4().as_u64_pair().0, index: 0, next: 0, stale }
-    }
+    /// Where records are put together.
+    buffer: Vec<u8>,
 }
 
 impl RedoLog {
@@ -84,57 +82,57 @@ impl RedoLog {
         }
         let file = files.open(FILE, OpenMode::Existing)?;
         let bytes = file.len()?;
-        Ok(Self { file, bytes, state: Mutex::new(State::anew(true)) })
+        let redo = Self { file, bytes, state: Mutex::default() };
+        redo.begin_anew();
+        Ok(redo)
     }
 
-    /// Writes to a segment what a crash may have kept from it, and returns how many commits that
-    /// were. The segment is synced, the file empty when it returns.
-    pub(super) fn replay(&self, segment: u64, file: &dyn StorageBackend) -> io::Result<u64> {
-        let (mut commits, mut at, mut epoch) = (0, 0, None);
+    /// The groups that it has, in order; further ones go behind them.
+    pub(super) fn read_all(&self) -> io::Result<Vec<LoggedGroup>> {
+        let mut state = self.state();
+        let (mut groups, mut at, mut epoch) = (Vec::new(), 0, None);
         while let Some(record) = self.read(at)? {
-            let (found, index, number) = (record.u64(16), record.u64(24), record.u64(32));
-            if *epoch.get_or_insert(found) != found || index != commits {
+            let (found, index, sequence) = (u64_at(&record, 16), u64_at(&record, 24), 32);
+            if *epoch.get_or_insert(found) != found || index != groups.len() as u64 {
                 break;
             }
-            if number == segment {
-                record.apply(file)?;
-            }
-            commits += 1;
-            at += record.0.len().next_multiple_of(ALIGN) as u64;
+            at += record.len().next_multiple_of(ALIGN) as u64;
+            let sequence = u64_at(&record, sequence);
+            groups.push(decode(sequence, record.slice(HEADER_BYTES..)).ok_or_else(|| {
+                let reason = format!("group {sequence} in the redo file cannot be read");
+                io::Error::new(io::ErrorKind::InvalidData, reason)
+            })?);
         }
-        if commits > 0 {
-            file.sync_data()?;
+        if let Some(epoch) = epoch {
+            (state.epoch, state.index, state.next) = (epoch, groups.len() as u64, at);
         }
-        self.clear()?;
-        Ok(commits)
+        Ok(groups)
     }
 
-    /// Whether the segment should be synced when nobody waits, so that no commit must.
-    fn is_half_full(&self) -> bool {
+    /// Whether the segment should be synced when nobody waits, so that no group must wait for it.
+    pub(super) fn is_half_full(&self) -> bool {
         self.state().next > self.bytes / 2
     }
 
-    /// Appends the pages of a commit. Durable when it returns `true`; `false`: there is no room.
-    fn append(&self, segment: u64, record: &mut Vec<u8>) -> io::Result<bool> {
+    /// Appends a group. Durable when it returns `true`; `false`: there is no room.
+    pub(super) fn append(&self, group: &LoggedGroup) -> io::Result<bool> {
         let mut state = self.state();
-        let length = record.len().next_multiple_of(ALIGN);
-        if state.next + length as u64 > self.bytes {
+        let State { epoch, index, next, buffer } = &mut *state;
+        encode(group, buffer)?;
+        let length = buffer.len().next_multiple_of(ALIGN);
+        if *next + length as u64 > self.bytes {
             return Ok(false);
         }
-        let pages = u32::try_from(record.len() - HEADER_BYTES).map_err(io::Error::other)?;
-        record[..8].copy_from_slice(&MAGIC);
-        record[12..16].copy_from_slice(&pages.to_le_bytes());
-        record[16..24].copy_from_slice(&state.epoch.to_le_bytes());
-        record[24..32].copy_from_slice(&state.index.to_le_bytes());
-        record[32..40].copy_from_slice(&segment.to_le_bytes());
-        let crc = crc32c(&record[CHECKED_AT..]);
-        record[8..12].copy_from_slice(&crc.to_le_bytes());
+        buffer[16..24].copy_from_slice(&epoch.to_le_bytes());
+        buffer[24..32].copy_from_slice(&index.to_le_bytes());
+        let crc = crc32c(&buffer[CHECKED_AT..]);
+        buffer[8..12].copy_from_slice(&crc.to_le_bytes());
         // Whole blocks: none must be read to be written.
-        record.resize(length, 0);
-        self.file.write(state.next, record)?;
+        buffer.resize(length, 0);
+        self.file.write(*next, buffer)?;
         self.file.sync_data()?;
-        state.next += length as u64;
-        state.index += 1;
+        *next += length as u64;
+        *index += 1;
         Ok(true)
     }
 
@@ -149,38 +147,27 @@ impl RedoLog {
         Ok(())
     }
 
-    /// Makes all records void. Durable when it returns. What they held must be durable elsewhere.
-    fn clear(&self) -> io::Result<()> {
+    /// Begins anew at the file's start. For when the segment has all its groups, durably.
+    pub(super) fn begin_anew(&self) {
         let mut state = self.state();
-        if state.next > 0 || state.stale {
-            self.file.write(0, &[0; ALIGN])?;
-            self.file.sync_data()?;
-            *state = State::anew(false);
-        }
-        Ok(())
+        let epoch = uuid::Uuid::new_v4().as_u64_pair().0;
+        (state.epoch, state.index, state.next) = (epoch, 0, 0);
     }
 
-    /// Begins anew at the file's start. Until the next record is written the old ones stay valid,
-    /// so this is only for when the segment holds them and nothing later.
-    fn begin_anew(&self) {
-        let mut state = self.state();
-        *state = State::anew(state.stale || state.next > 0);
-    }
-
-    fn read(&self, at: u64) -> io::Result<Option<Record>> {
+    fn read(&self, at: u64) -> io::Result<Option<Bytes>> {
         if at + ALIGN as u64 > self.bytes {
             return Ok(None);
         }
         let mut bytes = vec![0; HEADER_BYTES];
         self.file.read(at, &mut bytes)?;
-        let pages = u64::from(u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]));
-        if bytes[..8] != MAGIC || at + HEADER_BYTES as u64 + pages > self.bytes {
+        let body = u64::from(u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]));
+        if bytes[..8] != MAGIC || at + HEADER_BYTES as u64 + body > self.bytes {
             return Ok(None);
         }
-        bytes.resize(HEADER_BYTES + usize::try_from(pages).map_err(io::Error::other)?, 0);
+        bytes.resize(HEADER_BYTES + usize::try_from(body).map_err(io::Error::other)?, 0);
         self.file.read(at + HEADER_BYTES as u64, &mut bytes[HEADER_BYTES..])?;
         let good = crc32c(&bytes[CHECKED_AT..]).to_le_bytes() == bytes[8..CHECKED_AT];
-        Ok(good.then_some(Record(bytes)))
+        Ok(good.then(|| Bytes::from(bytes)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -188,170 +175,54 @@ impl RedoLog {
     }
 }
 
-/// A record whose CRC is right.
-struct Record(Vec<u8>);
-
-impl Record {
-    fn u64(&self, at: usize) -> u64 {
-        self.0[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-    }
-
-    fn apply(&self, file: &dyn StorageBackend) -> io::Result<()> {
-        let len = file.len()?;
-        let mut rest = &self.0[HEADER_BYTES..];
-        while !rest.is_empty() {
-            let page = split_page(rest).filter(|(offset, page, _)| {
-                offset.checked_add(page.len() as u64).is_some_and(|end| end <= len)
-            });
-            let Some((offset, page, behind)) = page else {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the redo file has a page that the segment has no place for",
-                ));
-            };
-            file.write(offset, page)?;
-            rest = behind;
-        }
-        Ok(())
-    }
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-fn split_page(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
-    let (offset, rest) = bytes.split_first_chunk()?;
-    let (length, rest) = rest.split_first_chunk()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    let (page, rest) = rest.split_at_checked(length)?;
-    Some((u64::from_le_bytes(*offset), page, rest))
+/// A record but for its epoch, its index and its CRC.
+fn encode(group: &LoggedGroup, record: &mut Vec<u8>) -> io::Result<()> {
+    let length = |bytes: usize| u32::try_from(bytes).map_err(io::Error::other);
+    record.clear();
+    record.resize(HEADER_BYTES, 0);
+    record.extend_from_slice(&length(group.entry.len())?.to_le_bytes());
+    record.extend_from_slice(&group.entry);
+    for LoggedChunk { partition, first_offset, bytes } in &group.chunks {
+        record.extend_from_slice(&partition.topic.to_bytes());
+        record.extend_from_slice(&partition.partition.to_le_bytes());
+        record.extend_from_slice(&first_offset.to_le_bytes());
+        record.extend_from_slice(&length(bytes.len())?.to_le_bytes());
+        record.extend_from_slice(bytes);
+    }
+    let body = length(record.len() - HEADER_BYTES)?;
+    record[..8].copy_from_slice(&MAGIC);
+    record[12..16].copy_from_slice(&body.to_le_bytes());
+    record[32..40].copy_from_slice(&group.sequence.to_le_bytes());
+    Ok(())
 }
 
-/// The active segment's file as redb sees it. Clones share it.
-#[derive(Debug, Clone)]
-pub(super) struct SegmentFile {
-    number: u64,
-    file: Arc<dyn StorageBackend>,
-    redo: Arc<RedoLog>,
-    unsynced: Arc<Mutex<Unsynced>>,
-}
-
-/// What was written since the last sync.
-#[derive(Debug)]
-struct Unsynced {
-    /// A redo record in the making.
-    record: Vec<u8>,
-    /// The next sync is the segment's own: too much was written, or its length has changed.
-    direct: bool,
-    /// So are all that follow.
-    closing: bool,
-    /// The segment's first page, which says what is committed, as it is and as it was at the last
-    /// sync.
-    head: Vec<u8>,
-    synced_head: Vec<u8>,
-}
-
-impl SegmentFile {
-    /// Takes a segment's file that has nothing in the redo file.
-    pub(super) fn new(
-        number: u64,
-        file: Box<dyn StorageBackend>,
-        redo: Arc<RedoLog>,
-    ) -> io::Result<Self> {
-        let mut head = vec![0; ALIGN];
-        file.read(0, &mut head)?;
-        let unsynced = Unsynced {
-            record: vec![0; HEADER_BYTES],
-            direct: false,
-            closing: false,
-            synced_head: head.clone(),
-            head,
-        };
-        let unsynced = Arc::new(Mutex::new(unsynced));
-        Ok(Self { number, file: Arc::from(file), redo, unsynced })
-    }
-
-    /// Takes everything back that was written since the last sync, in a file that is opened anew.
-    /// Pages that a failed sync left behind may be marked clean without being on the disk; none
-    /// of them is trusted: those of commits are written again from the redo file, and the first
-    /// page from memory.
-    pub(super) fn take_back(&self, file: &dyn StorageBackend) -> io::Result<()> {
-        self.redo.void_unfinished()?;
-        self.redo.replay(self.number, file)?;
-        file.write(0, &self.lock().synced_head)?;
-        file.sync_data()
-    }
-
-    /// Syncs the segment if the redo file is half full.
-    pub(super) fn checkpoint(&self) -> io::Result<()> {
-        if self.redo.is_half_full() {
-            self.file.sync_data()?;
-            self.redo.begin_anew();
+/// A group from a record's body; `None` if it is not one.
+fn decode(sequence: u64, mut body: Bytes) -> Option<LoggedGroup> {
+    let split = |body: &mut Bytes, length: u32| {
+        let length = usize::try_from(length).ok()?;
+        (length <= body.len()).then(|| body.split_to(length))
+    };
+    let length = body.try_get_u32_le().ok()?;
+    let entry = split(&mut body, length)?;
+    let mut chunks = Vec::new();
+    while !body.is_empty() {
+        if body.len() < CHUNK_HEADER_BYTES {
+            return None;
         }
-        Ok(())
+        let mut topic = [0; 16];
+        body.copy_to_slice(&mut topic);
+        let topic = TopicId::from_bytes(topic);
+        let partition = TopicPartition { topic, partition: body.get_i32_le() };
+        let first_offset = body.get_i64_le();
+        let length = body.get_u32_le();
+        let bytes = split(&mut body, length)?;
+        chunks.push(LoggedChunk { partition, first_offset, bytes });
     }
-
-    /// From here on every sync is the segment's own, so that the file is whole when it is closed.
-    pub(super) fn finish(&self) {
-        self.lock().closing = true;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Unsynced> {
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl StorageBackend for SegmentFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.lock().direct = true;
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut unsynced = self.lock();
-        let direct = unsynced.direct || unsynced.closing;
-        let redone = !direct && self.redo.append(self.number, &mut unsynced.record)?;
-        if !redone {
-            self.file.sync_data()?;
-            // Before anyone is told: after a crash they would undo what is now in the segment.
-            self.redo.clear()?;
-        }
-        let Unsynced { record, head, synced_head, direct, .. } = &mut *unsynced;
-        record.truncate(HEADER_BYTES);
-        synced_head.copy_from_slice(head);
-        *direct = false;
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut unsynced = self.lock();
-        let bytes = unsynced.record.len() + PAGE_HEADER_BYTES + data.len();
-        unsynced.direct |= bytes > REDO_COMMIT_BYTES;
-        if !unsynced.direct
-            && let Ok(length) = u32::try_from(data.len())
-        {
-            unsynced.record.extend_from_slice(&offset.to_le_bytes());
-            unsynced.record.extend_from_slice(&length.to_le_bytes());
-            unsynced.record.extend_from_slice(data);
-        }
-        if let Ok(offset) = usize::try_from(offset)
-            && offset < ALIGN
-        {
-            let length = data.len().min(ALIGN - offset);
-            unsynced.head[offset..offset + length].copy_from_slice(&data[..length]);
-        }
-        drop(unsynced);
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
+    Some(LoggedGroup { sequence, entry, chunks })
 }
 
 #[cfg(test)]
@@ -359,122 +230,95 @@ mod tests {
     use super::*;
     use crate::storage::MemoryFiles;
 
-    const PAGE: usize = 4096;
-
-    fn open(files: &MemoryFiles) -> Arc<RedoLog> {
+    fn open(files: &MemoryFiles) -> RedoLog {
         let new = !files.list("").unwrap().contains(&FILE.to_owned());
-        Arc::new(RedoLog::open(files, 0, new).unwrap())
+        RedoLog::open(files, 0, new).unwrap()
     }
 
-    fn segment(files: &MemoryFiles, redo: &Arc<RedoLog>) -> SegmentFile {
-        let file = files.open("segment", OpenMode::New).unwrap();
-        file.set_len(64 * PAGE as u64).unwrap();
-        file.sync_data().unwrap();
-        files.sync_dir("").unwrap();
-        SegmentFile::new(1, file, Arc::clone(redo)).unwrap()
+    fn group(sequence: u64, bytes: usize) -> LoggedGroup {
+        let chunk = |partition| LoggedChunk {
+            partition: TopicPartition { topic: TopicId::from_bytes([7; 16]), partition },
+            first_offset: i64::try_from(sequence).unwrap(),
+            bytes: Bytes::from(vec![1; bytes]),
+        };
+        let entry = Bytes::from_static(b"entry");
+        LoggedGroup { sequence, entry, chunks: vec![chunk(0), chunk(1)] }
     }
 
-    fn write(segment: &SegmentFile, page: usize, byte: u8) {
-        segment.write((page * PAGE) as u64, &[byte; PAGE]).unwrap();
-    }
-
-    /// The first byte of each page after the power went and all unsynced was lost.
-    fn recovered(files: &MemoryFiles, commits: u64) -> Vec<u8> {
-        let image = files.crash_image(|n| n - 1);
-        let file = image.open("segment", OpenMode::Existing).unwrap();
-        assert_eq!(open(&image).replay(1, &*file).unwrap(), commits);
-        assert_eq!(open(&image).replay(1, &*file).unwrap(), 0, "a second time");
-        let mut bytes = vec![0; 64 * PAGE];
-        file.read(0, &mut bytes).unwrap();
-        bytes.chunks(PAGE).map(|page| page[0]).collect()
+    /// What is there after the power went and all unsynced was lost.
+    fn recovered(files: &MemoryFiles) -> Vec<LoggedGroup> {
+        open(&files.crash_image(|n| n - 1)).read_all().unwrap()
     }
 
     #[test]
-    fn small_commits_come_back_though_the_segment_was_not_synced() {
+    fn groups_come_back_as_they_were() {
         let files = MemoryFiles::new();
         let redo = open(&files);
-        let segment = segment(&files, &redo);
-        for byte in 1..=3 {
-            write(&segment, 0, byte);
-            write(&segment, usize::from(byte), byte);
-            segment.sync_data().unwrap();
+        let groups = [group(5, 0), group(6, 10_000), group(7, 1)];
+        for group in &groups {
+            assert!(redo.append(group).unwrap());
         }
-        write(&segment, 9, 9);
-        let pages = recovered(&files, 3);
-        assert_eq!(pages[..4], [3, 1, 2, 3]);
-        assert_eq!(pages[9], 0, "never synced");
-    }
-
-    #[test]
-    fn a_large_commit_is_not_undone_by_the_small_ones_before_it() {
-        let files = MemoryFiles::new();
-        let redo = open(&files);
-        let segment = segment(&files, &redo);
-        write(&segment, 0, 1);
-        segment.sync_data().unwrap();
-        write(&segment, 0, 2);
-        segment.write(PAGE as u64, &[2; REDO_COMMIT_BYTES * 2 / 3]).unwrap();
-        segment.write(PAGE as u64, &[2; REDO_COMMIT_BYTES * 2 / 3]).unwrap();
-        segment.sync_data().unwrap();
-        assert_eq!(recovered(&files, 0)[..2], [2, 2]);
-        write(&segment, 0, 3);
-        segment.sync_data().unwrap();
-        assert_eq!(recovered(&files, 1)[..2], [3, 2]);
-    }
-
-    #[test]
-    fn a_full_file_begins_anew() {
-        let files = MemoryFiles::new();
-        let redo = open(&files);
-        let segment = segment(&files, &redo);
-        for byte in 1..=200 {
-            write(&segment, 0, byte);
-            write(&segment, usize::from(byte % 60), byte);
-            segment.sync_data().unwrap();
-            if byte % 3 == 0 {
-                segment.checkpoint().unwrap();
-            }
-        }
+        assert_eq!(recovered(&files), groups);
         let image = files.crash_image(|n| n - 1);
-        let file = image.open("segment", OpenMode::Existing).unwrap();
-        open(&image).replay(1, &*file).unwrap();
-        let mut first = [0];
-        file.read(0, &mut first).unwrap();
-        assert_eq!(first, [200]);
+        let redo = open(&image);
+        redo.read_all().unwrap();
+        redo.append(&group(8, 1)).unwrap();
+        assert_eq!(recovered(&image).len(), 4, "further ones go behind them");
     }
 
     #[test]
-    fn nothing_goes_through_it_when_the_segment_is_closed() {
+    fn what_failed_does_not_come_back() {
         let files = MemoryFiles::new();
         let redo = open(&files);
-        let segment = segment(&files, &redo);
-        write(&segment, 0, 1);
-        segment.sync_data().unwrap();
-        segment.finish();
-        write(&segment, 0, 2);
-        segment.sync_data().unwrap();
-        assert_eq!(recovered(&files, 0)[0], 2);
+        redo.append(&group(1, 1)).unwrap();
+        // The write of the group's record; its sync leaves half of the changes behind.
+        files.fail_at(files.operations() + 1);
+        redo.append(&group(2, 1)).unwrap_err();
+        redo.void_unfinished().unwrap();
+        assert_eq!(recovered(&files), [group(1, 1)]);
+        redo.append(&group(2, 9)).unwrap();
+        assert_eq!(recovered(&files), [group(1, 1), group(2, 9)]);
     }
 
     #[test]
-    fn records_of_another_segment_and_damaged_ones_are_left_alone() {
+    fn a_full_file_takes_no_more_until_it_begins_anew() {
         let files = MemoryFiles::new();
         let redo = open(&files);
-        let segment = segment(&files, &redo);
-        for byte in 1..=2 {
-            write(&segment, 0, byte);
-            segment.sync_data().unwrap();
+        let mut sequence = 0;
+        while redo.append(&group(sequence + 1, 1_000)).unwrap() {
+            sequence += 1;
+        }
+        assert!(redo.is_half_full());
+        assert_eq!(recovered(&files).last(), Some(&group(sequence, 1_000)));
+        redo.begin_anew();
+        assert!(!redo.is_half_full());
+        assert_eq!(recovered(&files).last(), Some(&group(sequence, 1_000)), "nothing is erased");
+        redo.append(&group(sequence + 1, 1)).unwrap();
+        assert_eq!(recovered(&files), [group(sequence + 1, 1)]);
+    }
+
+    #[test]
+    fn a_damaged_record_and_all_behind_it_are_left_alone() {
+        let files = MemoryFiles::new();
+        let redo = open(&files);
+        for sequence in 1..=3 {
+            redo.append(&group(sequence, 1_000)).unwrap();
         }
         let file = files.open(FILE, OpenMode::Existing).unwrap();
-        // In the page of the second record.
-        file.write(2 * PAGE as u64 + 3_000, &[7]).unwrap();
+        file.write(ALIGN as u64 + 300, &[7]).unwrap();
         file.sync_data().unwrap();
-        assert_eq!(recovered(&files, 1)[0], 1);
-        let image = files.crash_image(|n| n - 1);
-        let file = image.open("segment", OpenMode::Existing).unwrap();
-        open(&image).replay(2, &*file).unwrap();
-        let mut first = [0];
-        file.read(0, &mut first).unwrap();
-        assert_eq!(first, [0]);
+        assert_eq!(recovered(&files), [group(1, 1_000)]);
+    }
+
+    #[test]
+    fn a_body_that_lies_is_refused() {
+        let mut record = Vec::new();
+        encode(&group(1, 10), &mut record).unwrap();
+        let body = Bytes::from(record).slice(HEADER_BYTES..);
+        assert_eq!(decode(1, body.clone()), Some(group(1, 10)));
+        for cut in 1..body.len() {
+            let whole = decode(1, body.slice(..cut)).is_some_and(|group| group.chunks.len() > 1);
+            assert!(!whole, "cut at {cut}");
+        }
     }
 }

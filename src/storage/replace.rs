@@ -99,9 +99,10 @@ impl Store {
             }
             let effects = Effects { moved, ..Effects::default() };
             let entry = effects.encode()?;
+            let entry_bytes = entry.len();
             let sequence = reader.log.last_sequence() + 1;
-            reader.log.replace(sequence, &chunks, &effects.moved, &entry)?;
-            reader.meta.apply(sequence, effects, entry.len());
+            reader.log.replace(sequence, &chunks, &effects.moved, entry)?;
+            reader.meta.apply(sequence, effects, entry_bytes);
             Ok(())
         })?;
         Ok(Replaced { bytes, refused })

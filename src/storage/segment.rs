@@ -1,15 +1,14 @@
 //! One redb file of the log: the chunks and journal entries of its groups.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend};
 
 use super::chunk::Chunk;
 use super::files::{Backend, Files, OpenMode};
-use super::journal::{Effects, Extent};
-use super::redo::{self, RedoLog, SegmentFile};
+use super::journal::Effects;
+use super::segment_file::SegmentFile;
 use super::tables::{CHUNKS, FORMAT, FORMAT_VERSION, JOURNAL};
 use super::{StorageError, at};
 use crate::limits::SEGMENT_CACHE_BYTES;
@@ -28,6 +27,39 @@ const RENEW_BLOCK_BYTES: usize = 1 << 20;
 pub(super) struct ActiveSegment {
     pub(super) database: Database,
     pub(super) file: SegmentFile,
+}
+
+/// A group as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LoggedGroup {
+    pub(super) sequence: u64,
+    /// Its journal entry.
+    pub(super) entry: Bytes,
+    pub(super) chunks: Vec<LoggedChunk>,
+}
+
+/// Record batches of one partition, as one value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LoggedChunk {
+    pub(super) partition: TopicPartition,
+    pub(super) first_offset: Offset,
+    pub(super) bytes: Bytes,
+}
+
+impl LoggedGroup {
+    pub(super) fn new(sequence: u64, entry: Vec<u8>, chunks: &[Chunk]) -> Self {
+        let logged = |Chunk { extent, bytes }: &Chunk| LoggedChunk {
+            partition: extent.partition,
+            first_offset: extent.first_offset,
+            bytes: bytes.clone(),
+        };
+        Self { sequence, entry: entry.into(), chunks: chunks.iter().map(logged).collect() }
+    }
+
+    /// Bytes of all its values.
+    pub(super) fn bytes(&self) -> usize {
+        self.entry.len() + self.chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>()
+    }
 }
 
 pub(super) fn file_name(number: u64) -> String {
@@ -108,11 +140,7 @@ pub(super) fn check_format(
 }
 
 /// Makes a segment and opens it as the active one.
-pub(super) fn create(
-    files: &dyn Files,
-    number: u64,
-    redo: &Arc<RedoLog>,
-) -> Result<ActiveSegment, StorageError> {
+pub(super) fn create(files: &dyn Files, number: u64) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
     let database = create_database(files, &name, DIR, |transaction| {
         transaction.open_table(CHUNKS)?;
@@ -120,44 +148,31 @@ pub(super) fn create(
         Ok(())
     })?;
     database.close().map_err(at(&name))?;
-    open_active(files, number, redo)
+    open_active(files, number)
 }
 
-/// Opens a segment as the active one. After a crash this brings it up to the last commit first.
-pub(super) fn open_active(
-    files: &dyn Files,
-    number: u64,
-    redo: &Arc<RedoLog>,
-) -> Result<ActiveSegment, StorageError> {
+/// Opens a segment as the active one. After a crash redb repairs it first.
+pub(super) fn open_active(files: &dyn Files, number: u64) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
     let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
-    let commits = redo.replay(number, &*file).map_err(at(redo::FILE))?;
-    if commits > 0 {
-        tracing::info!(segment = number, commits, "replayed the redo file");
-    }
-    open_file(number, file, redo)
+    open_file(number, file)
 }
 
-/// Opens the active segment anew after a failed write, as it was before that.
+/// Opens the active segment anew after a failed write, as it was when it was last synced.
 pub(super) fn reopen_active(
     files: &dyn Files,
     failed: &SegmentFile,
     number: u64,
-    redo: &Arc<RedoLog>,
 ) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
     let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
     failed.take_back(&*file).map_err(at(&name))?;
-    open_file(number, file, redo)
+    open_file(number, file)
 }
 
-fn open_file(
-    number: u64,
-    file: Box<dyn StorageBackend>,
-    redo: &Arc<RedoLog>,
-) -> Result<ActiveSegment, StorageError> {
+fn open_file(number: u64, file: Box<dyn StorageBackend>) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
-    let file = SegmentFile::new(number, file, Arc::clone(redo)).map_err(at(&name))?;
+    let file = SegmentFile::new(file).map_err(at(&name))?;
     let database = Builder::new()
         .set_cache_size(SEGMENT_CACHE_BYTES)
         .create_with_backend(file.clone())
@@ -166,24 +181,27 @@ fn open_file(
     Ok(ActiveSegment { database, file })
 }
 
-/// Writes a group: one transaction, one fsync. Durable when it returns.
-pub(super) fn append(
+/// Writes groups in one transaction. [`Durability::Immediate`]: durable when it returns, with all
+/// that was written before.
+pub(super) fn append<'a>(
     database: &Database,
     number: u64,
-    sequence: u64,
-    chunks: &[Chunk],
-    journal_entry: &[u8],
+    groups: impl Iterator<Item = &'a LoggedGroup>,
+    durability: Durability,
 ) -> Result<(), StorageError> {
     let write = || -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(durability)?;
         {
-            let mut table = transaction.open_table(CHUNKS)?;
-            for chunk in chunks {
-                let Extent { partition, first_offset, .. } = chunk.extent;
-                let topic = partition.topic.to_bytes();
-                table.insert((&topic, partition.partition, first_offset), &chunk.bytes[..])?;
+            let mut chunks = transaction.open_table(CHUNKS)?;
+            let mut journal = transaction.open_table(JOURNAL)?;
+            for group in groups {
+                for LoggedChunk { partition, first_offset, bytes } in &group.chunks {
+                    let topic = partition.topic.to_bytes();
+                    chunks.insert((&topic, partition.partition, *first_offset), &bytes[..])?;
+                }
+                journal.insert(group.sequence, &group.entry[..])?;
             }
-            transaction.open_table(JOURNAL)?.insert(sequence, journal_entry)?;
         }
         Ok(transaction.commit()?)
     };

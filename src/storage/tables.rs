@@ -7,8 +7,8 @@
 //! - `meta.redb`, what the log amounts to: the materialised view of all journals, and the rare
 //!   admin changes, which are written here alone.
 //!
-//! And `redo`, which is none: the last small commits' pages of the active segment. The committer
-//! writes; what it holds is void once the segment is synced. Its format stands in `redo.rs`.
+//! And `redo`, which is none: the last small groups, which the active segment may lack on the disk.
+//! The committer writes; what it holds is void once the segment is synced. See `redo.rs`.
 //!
 //! Names, key and value types on disk never change their meaning; a change makes a new
 //! [`FORMAT_VERSION`]. Values said to be "postcard" follow the postcard 1.0 specification.
@@ -27,7 +27,7 @@ use crate::types::{
 };
 
 /// Version of everything below. A folder of a newer one is refused.
-pub(super) const FORMAT_VERSION: u64 = 1;
+pub(super) const FORMAT_VERSION: u64 = 2;
 
 /// In every file. Key "version": [`FORMAT_VERSION`] of who made it. Written once.
 pub(super) const FORMAT: TableDefinition<&str, u64> = TableDefinition::new("format");

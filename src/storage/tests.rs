@@ -235,6 +235,31 @@ fn segments_without_meta_are_not_taken_for_an_empty_folder() {
     assert!(matches!(error, StorageError::MetaMissing), "{error}");
 }
 
+#[test]
+fn groups_outlive_the_redo_file_that_they_went_through() {
+    let files = MemoryFiles::new();
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let opened = Store::open(Arc::new(files.clone()), &options(1 << 20), clock());
+    let mut store = opened.unwrap().0;
+    store.create_topic(&topic).unwrap();
+    // Of the smallest size it takes 128 of them.
+    for end in 1..200 {
+        store.commit(group(partition, end - 1, 1, 100)).unwrap();
+        if end % 5 == 0 {
+            assert_eq!(offsets(&store.reader(), partition, 0).len(), usize::try_from(end).unwrap());
+        }
+        if end % 3 == 0 {
+            store.maintain().unwrap();
+        }
+        if end % 10 == 0 {
+            let ends = BTreeMap::from([(partition, end)]);
+            let done = Acknowledged { topics: vec![topic.clone()], ends, attempted: None };
+            check(&files.crash_image(|n| n - 1), &done, &format!("after {end}"));
+        }
+    }
+}
+
 /// What the crash test has done and been told so far.
 #[derive(Default)]
 pub(super) struct Acknowledged {
@@ -365,11 +390,11 @@ fn a_newer_format_is_refused_by_name() {
     let database =
         redb::Builder::new().create_with_backend(super::files::Backend(backend)).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(super::tables::FORMAT).unwrap().insert("version", 2).unwrap();
+    transaction.open_table(super::tables::FORMAT).unwrap().insert("version", 3).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let error = Store::open(files, &options(1 << 30), clock()).unwrap_err();
-    assert_eq!(error.to_string(), "meta.redb has format version 2, this program reads version 1");
+    assert_eq!(error.to_string(), "meta.redb has format version 3, this program reads version 2");
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl Log {
             // Without a database it may be sealed, and its successor not made for want of room.
             let is_sealed = || self.disk_bytes().contains_key(&number);
             if active.number == number && (active.database.is_some() || !is_sealed()) {
+                active.settle()?;
                 return read(active.database()?);
             }
         }

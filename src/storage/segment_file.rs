@@ -1,0 +1,80 @@
+//! The active segment's file as redb sees it: it remembers the first page, which says what is
+//! committed, as it was when the file was last synced.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::StorageBackend;
+
+const HEAD_BYTES: usize = 4096;
+
+/// Clones share the file.
+#[derive(Debug, Clone)]
+pub(super) struct SegmentFile {
+    file: Arc<dyn StorageBackend>,
+    head: Arc<Mutex<Head>>,
+}
+
+/// The first page as it is, and as it was at the last sync.
+#[derive(Debug)]
+struct Head {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+}
+
+impl SegmentFile {
+    /// Takes a file that is synced.
+    pub(super) fn new(file: Box<dyn StorageBackend>) -> io::Result<Self> {
+        let mut now = vec![0; HEAD_BYTES];
+        file.read(0, &mut now)?;
+        let head = Head { synced: now.clone(), now };
+        Ok(Self { file: Arc::from(file), head: Arc::new(Mutex::new(head)) })
+    }
+
+    /// Takes back what was committed since the last sync, in the same file opened anew. Pages that
+    /// a failed sync left behind may be marked clean without being on the disk; the first page as
+    /// it was knows none of them.
+    pub(super) fn take_back(&self, file: &dyn StorageBackend) -> io::Result<()> {
+        file.write(0, &self.lock().synced)?;
+        file.sync_data()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Head> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StorageBackend for SegmentFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        let Head { now, synced } = &mut *self.lock();
+        synced.copy_from_slice(now);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Ok(offset) = usize::try_from(offset)
+            && offset < HEAD_BYTES
+        {
+            let length = data.len().min(HEAD_BYTES - offset);
+            self.lock().now[offset..offset + length].copy_from_slice(&data[..length]);
+        }
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+}
