@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 use crate::limits::OFFSETS_BYTES;
 use crate::record::RecordBatch;
-use crate::storage::{CommittedOffset, StateKey};
-use crate::types::{Offset, OffsetOwner, TimestampMs, TopicPartition};
+use crate::storage::{CommittedOffset, GroupRow, MemberRow, StateKey};
+use crate::types::{GroupId, Offset, OffsetOwner, TimestampMs, TopicPartition};
 
 /// Changes that become durable together or not at all.
 ///
@@ -24,6 +24,8 @@ pub struct Commit {
     pub offsets: Vec<OffsetChange>,
     /// State to change.
     pub state: Vec<StateChange>,
+    /// Consumer groups to keep; `None` forgets one.
+    pub groups: Vec<(GroupId, Option<GroupRow>)>,
 }
 
 /// One record batch for one partition.
@@ -72,8 +74,17 @@ impl Commit {
             size_of::<StateChange>() + change.key.key.len() + value
         };
         let offsets: usize = self.offsets.iter().map(offset).sum();
-        appends + offsets + self.state.iter().map(state).sum::<usize>()
+        let groups: usize = self.groups.iter().map(|(_, row)| group_bytes(row.as_ref())).sum();
+        appends + offsets + self.state.iter().map(state).sum::<usize>() + groups
     }
+}
+
+fn group_bytes(row: Option<&GroupRow>) -> usize {
+    let member = |member: &MemberRow| {
+        let protocols: usize = member.protocols.iter().map(|(name, d)| name.len() + d.len()).sum();
+        size_of::<MemberRow>() + protocols + member.assignment.len()
+    };
+    size_of::<GroupRow>() + row.map_or(0, |row| row.members.iter().map(member).sum())
 }
 
 /// A commit that is durable.

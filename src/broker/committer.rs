@@ -23,10 +23,10 @@ use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{GROUP_BYTES, PRODUCERS};
 use crate::record::TimestampType;
 use crate::storage::{
-    Changes, ChunkBuilder, CommittedOffset, Group, OffsetKey, ProducerKey, ProducerState,
+    Changes, ChunkBuilder, CommittedOffset, Group, GroupRow, OffsetKey, ProducerKey, ProducerState,
     StorageError, Store, TopicRow,
 };
-use crate::types::{Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
+use crate::types::{GroupId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
 /// What the committer is asked for, in the order of the queue.
 pub(super) enum Request {
@@ -66,11 +66,15 @@ struct GroupBuilder {
     producers: HashMap<ProducerKey, ProducerState>,
     offsets: HashMap<OffsetKey, Option<CommittedOffset>>,
     state: Vec<super::commit::StateChange>,
+    groups: Vec<(GroupId, Option<GroupRow>)>,
 }
 
 impl GroupBuilder {
     fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.offsets.is_empty() && self.state.is_empty()
+        self.chunks.is_empty()
+            && self.offsets.is_empty()
+            && self.state.is_empty()
+            && self.groups.is_empty()
     }
 }
 
@@ -245,6 +249,7 @@ impl Committer {
             group.offsets.insert(OffsetKey { owner, partition }, committed);
         }
         group.state.extend(commit.state);
+        group.groups.extend(commit.groups);
         Ok(Committed { appended })
     }
 
@@ -371,6 +376,7 @@ impl Committer {
         let producers = effects.producers.clone();
         effects.offsets = builder.offsets.into_iter().collect();
         effects.state = builder.state.into_iter().map(|s| (s.key, s.value)).collect();
+        effects.groups = builder.groups;
         let offsets = effects.offsets.clone();
         self.store.commit(group)?;
 

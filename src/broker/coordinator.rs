@@ -1,7 +1,7 @@
 //! Runs the consumer groups of a broker: finds the group of a request, lets the request wait for
 //! its answer, and watches the deadlines. It decides nothing about a group (that is `group`) and
-//! stores no offsets (that is the broker); groups live in memory and are built anew by their
-//! members after a restart.
+//! stores nothing (that is the broker): it says what of a group is to be on disk, and takes it back
+//! after a restart, so that the members go on.
 //!
 //! Everything but [`Coordinator::run`] is synchronous: a simulation can make requests, turn the
 //! clock and call [`Coordinator::expire`] in one thread without a runtime.
@@ -10,6 +10,7 @@
 //! timers.
 
 mod answer;
+mod saving;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +58,8 @@ struct Core {
 #[derive(Debug, Default)]
 struct Registry {
     groups: BTreeMap<GroupId, Arc<Mutex<Slot>>>,
+    /// Saved groups that had to give way and are still on disk.
+    evicted: BTreeSet<GroupId>,
     stopped: bool,
 }
 
@@ -69,6 +72,23 @@ struct Slot {
     armed: Option<Duration>,
     /// The group's share of [`Core::bytes`].
     bytes: usize,
+    /// The version of the group that is on disk.
+    saved: u64,
+    /// Who saves it; one at a time.
+    saving: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Slot {
+    fn new(group: Group) -> Self {
+        Self {
+            group,
+            waiters: HashMap::new(),
+            armed: None,
+            bytes: 0,
+            saved: 0,
+            saving: Arc::default(),
+        }
+    }
 }
 
 impl Coordinator {
@@ -317,13 +337,10 @@ impl Coordinator {
         if registry.groups.len() >= GROUPS {
             return Err(GroupError::TooManyGroups { max: GROUPS });
         }
-        let delay = Duration::from_millis(self.0.initial_delay_ms.load(Ordering::Relaxed));
-        let slot = Arc::new(Mutex::new(Slot {
-            group: Group::new(self.0.clock.monotonic(), delay),
-            waiters: HashMap::new(),
-            armed: None,
-            bytes: 0,
-        }));
+        let delay = self.initial_delay();
+        let slot = Slot::new(Group::new(self.0.clock.monotonic(), delay));
+        let slot = Arc::new(Mutex::new(slot));
+        registry.evicted.remove(id);
         registry.groups.insert(id.clone(), Arc::clone(&slot));
         Ok(Some(slot))
     }
@@ -371,11 +388,17 @@ impl Coordinator {
 
     /// Drops all groups that nobody would miss: what they know is their generation.
     fn drop_empty(&self, registry: &mut Registry) {
-        registry.groups.retain(|id, slot| {
+        let Registry { groups, evicted, .. } = registry;
+        if evicted.len() >= GROUPS {
+            // Until the next sweep has forgotten these.
+            return;
+        }
+        groups.retain(|id, slot| {
             let mut slot = lock(slot);
             let empty = slot.group.is_disposable();
             if empty {
                 self.bury(id, &mut slot);
+                evicted.insert(id.clone());
             }
             !empty
         });
@@ -388,6 +411,10 @@ impl Coordinator {
             lock(&self.0.timers).remove(&(armed, id.clone()));
         }
         self.0.bytes.fetch_sub(std::mem::take(&mut slot.bytes), Ordering::Relaxed);
+    }
+
+    fn initial_delay(&self) -> Duration {
+        Duration::from_millis(self.0.initial_delay_ms.load(Ordering::Relaxed))
     }
 
     fn slots(&self) -> Vec<(GroupId, Arc<Mutex<Slot>>)> {

@@ -48,7 +48,14 @@ impl Broker {
                 Err(error) => return Err(error),
             }
         }
-        self.forget_empty_groups();
+        let forgotten = self.forget_empty_groups();
+        if !forgotten.groups.is_empty() {
+            self.commit(forgotten).await?;
+        }
+        // Nobody has waited for these: their members were lost.
+        for group in self.groups().all_unsaved() {
+            self.save_group(&group).await?;
+        }
         let expire = move |committer: &mut Committer| committer.expire_producers(keep.producers);
         self.admin(expire).await.ok_or(CommitError::Stopped)?.map(drop)
     }
@@ -85,14 +92,19 @@ impl Broker {
         commits
     }
 
-    /// Forgets groups of which neither members nor offsets are left.
-    pub fn forget_empty_groups(&self) {
+    /// Forgets groups of which neither members nor offsets are left. What is returned makes that
+    /// durable.
+    pub fn forget_empty_groups(&self) -> Commit {
+        let mut gone = self.groups().take_evicted();
         let with_offsets: HashSet<GroupId> = self.groups_with_offsets().into_iter().collect();
         for (group, empty_for) in self.groups().empty_for() {
-            if empty_for.is_some() && !with_offsets.contains(&group) {
-                self.groups().forget(&group);
+            if empty_for.is_some() && !with_offsets.contains(&group) && self.groups().forget(&group)
+            {
+                gone.push(group);
             }
         }
+        let groups = gone.into_iter().map(|group| (group, None)).collect();
+        Commit { groups, ..Commit::default() }
     }
 }
 
@@ -164,6 +176,15 @@ mod tests {
             member_id
         }
 
+        /// What [`Broker::save_group`] does.
+        fn save(&mut self, group: &GroupId) {
+            let (version, row) = self.broker.groups().unsaved(group).unwrap();
+            let groups = vec![(group.clone(), Some(row))];
+            self.make(Commit { groups, ..Commit::default() }).unwrap();
+            self.broker.groups().saved(group, version);
+            assert!(self.broker.groups().unsaved(group).is_none());
+        }
+
         fn state(&self, group: &GroupId) -> Option<GroupState> {
             self.broker.describe_group(group).map(|described| described.state)
         }
@@ -193,7 +214,8 @@ mod tests {
             for commit in self.broker.expired_offsets(KEEP) {
                 self.make(commit).unwrap();
             }
-            self.broker.forget_empty_groups();
+            let forgotten = self.broker.forget_empty_groups();
+            self.make(forgotten).unwrap();
         }
 
         fn offsets(&self, group: &GroupId) -> usize {
@@ -282,6 +304,35 @@ mod tests {
         world.broker.groups().leave(&group, &[leaving]).unwrap();
         assert_eq!(world.state(&group), Some(GroupState::Empty));
         world.sweep();
+        assert_eq!(world.state(&group), None);
+    }
+
+    #[test]
+    fn a_group_goes_on_after_a_restart_and_is_forgotten_for_good() {
+        let mut world = World::new(1);
+        let group = group();
+        let member_id = world.join(&group);
+        world.save(&group);
+        world.reopen();
+        let described = world.broker.describe_group(&group).unwrap();
+        assert_eq!((described.state, described.generation), (GroupState::Stable, 1));
+        assert_eq!(described.members[0].member_id, member_id);
+        assert_eq!(world.broker.groups().heartbeat(&group, &member_id, Some("i"), 1), Ok(()));
+        assert!(world.broker.groups().all_unsaved().is_empty());
+        // Its members are given up like any others.
+        world.commit(&group, 0);
+        world.pass(Duration::from_secs(1_801));
+        assert_eq!(world.state(&group), Some(GroupState::Empty));
+        world.save(&group);
+        world.pass(KEEP - DAY);
+        world.reopen();
+        assert_eq!(world.state(&group), Some(GroupState::Empty));
+        world.sweep();
+        assert_eq!(world.offsets(&group), 1);
+        world.pass(DAY);
+        world.sweep();
+        assert_eq!((world.offsets(&group), world.state(&group)), (0, None));
+        world.reopen();
         assert_eq!(world.state(&group), None);
     }
 

@@ -52,13 +52,33 @@ impl Broker {
 
     /// Removes a group that has no members, with its offsets. Durable when it returns.
     pub async fn delete_group(&self, group: &GroupId) -> Result<(), DeleteGroupError> {
+        let saving = self.groups().saving(group);
+        // Nobody saves it again behind this.
+        let _turn = match &saving {
+            Some(saving) => Some(saving.lock().await),
+            None => None,
+        };
         let was_known = self.groups().remove(group)?;
-        let partitions: Vec<_> =
-            self.committed(&OffsetOwner::Group(group.clone())).into_keys().collect();
-        if partitions.is_empty() {
-            return if was_known { Ok(()) } else { Err(DeleteGroupError::Unknown) };
+        let committed = self.committed(&OffsetOwner::Group(group.clone()));
+        if committed.is_empty() && !was_known {
+            return Err(DeleteGroupError::Unknown);
         }
-        Ok(self.delete_offsets(group, &partitions).await?)
+        let offsets = committed.into_keys().map(|partition| removal(group, partition)).collect();
+        let groups = vec![(group.clone(), None)];
+        self.commit(Commit { offsets, groups, ..Commit::default() }).await?;
+        Ok(())
+    }
+
+    /// Makes what a rebalance has changed of a group durable; returns at once if nothing has
+    /// changed since. Who is answered only then finds the group unchanged after a crash.
+    pub async fn save_group(&self, group: &GroupId) -> Result<(), CommitError> {
+        let Some(saving) = self.groups().saving(group) else { return Ok(()) };
+        let _turn = saving.lock().await;
+        let Some((version, row)) = self.groups().unsaved(group) else { return Ok(()) };
+        let groups = vec![(group.clone(), Some(row))];
+        self.commit(Commit { groups, ..Commit::default() }).await?;
+        self.groups().saved(group, version);
+        Ok(())
     }
 
     /// Removes committed offsets of a group, those that there are. Durable when it returns.
@@ -67,13 +87,7 @@ impl Broker {
         group: &GroupId,
         partitions: &[TopicPartition],
     ) -> Result<(), CommitError> {
-        let change = |partition: &TopicPartition| OffsetChange {
-            owner: OffsetOwner::Group(group.clone()),
-            partition: *partition,
-            expected: None,
-            committed: None,
-        };
-        let offsets = partitions.iter().map(change).collect();
+        let offsets = partitions.iter().map(|partition| removal(group, *partition)).collect();
         self.commit(Commit { offsets, ..Commit::default() }).await.map(|_| ())
     }
 
@@ -89,4 +103,9 @@ impl Broker {
         };
         offsets.iter().filter_map(group).collect()
     }
+}
+
+fn removal(group: &GroupId, partition: TopicPartition) -> OffsetChange {
+    let owner = OffsetOwner::Group(group.clone());
+    OffsetChange { owner, partition, expected: None, committed: None }
 }

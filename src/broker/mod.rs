@@ -193,6 +193,7 @@ impl Broker {
             producers,
             offsets,
             settings,
+            groups: saved_groups,
         } = recovered;
         let mut topics = Topics::default();
         for row in rows {
@@ -206,6 +207,9 @@ impl Broker {
         let configs = Configs::from_rows(settings);
         topics.set_defaults(&Arc::new(configs.topic_defaults(config.retention)));
         let groups = Coordinator::new(Arc::clone(&clock));
+        for (group, row) in saved_groups {
+            groups.restore(group, row);
+        }
         let shared = Arc::new(Shared {
             clock,
             cluster_id,

@@ -8,7 +8,7 @@ use super::errors::ErrorCode;
 use super::message::message;
 use super::service::NODE_ID;
 use super::wire::Str;
-use crate::broker::{GroupError, JoinRequest, LeavingMember, SyncRequest};
+use crate::broker::{CommitError, GroupError, JoinRequest, LeavingMember, SyncRequest};
 use crate::types::GroupId;
 
 message! {
@@ -168,6 +168,12 @@ fn group_id(id: &Str) -> Result<GroupId, ErrorCode> {
     group.ok_or(ErrorCode::InvalidGroupId)
 }
 
+/// Makes durable what the request has changed. As with commits, what fails on the way to the log
+/// is the coordinator's to clients.
+async fn save(caller: &Caller<'_>, group: &GroupId) -> Result<(), CommitError> {
+    caller.context.broker.save_group(group).await
+}
+
 pub(super) async fn find_coordinator(
     caller: Caller<'_>,
     request: FindCoordinatorRequest,
@@ -243,6 +249,9 @@ pub(super) async fn join(caller: Caller<'_>, request: JoinGroupRequest) -> JoinG
         }
         Err(error) => return refuse(ErrorCode::from(&error), member_id),
     };
+    if save(&caller, &group).await.is_err() {
+        return refuse(ErrorCode::NotCoordinator, member_id);
+    }
     let members = joined.members.into_iter().map(|member| JoinGroupResponseMember {
         member_id: Str::from(member.member_id),
         group_instance_id: member.instance_id.map(Str::from),
@@ -278,7 +287,11 @@ pub(super) async fn sync(caller: Caller<'_>, request: SyncGroupRequest) -> SyncG
             assignments: assignments.map(|a| (a.member_id.to_string(), a.assignment)).collect(),
         },
     );
-    match syncing.await {
+    let synced = syncing.await;
+    if synced.is_ok() && save(&caller, &group).await.is_err() {
+        return refuse(ErrorCode::NotCoordinator);
+    }
+    match synced {
         Ok(synced) => SyncGroupResponse {
             protocol_type: Some(Str::from(synced.protocol_type)),
             protocol_name: Some(Str::from(synced.protocol_name)),
@@ -322,6 +335,9 @@ pub(super) async fn leave(caller: Caller<'_>, request: LeaveGroupRequest) -> Lea
         Ok(left) => left,
         Err(error) => return refuse(ErrorCode::from(&error)),
     };
+    if save(&caller, &group).await.is_err() {
+        return refuse(ErrorCode::NotCoordinator);
+    }
     let code = |left: Result<(), GroupError>| {
         left.map_or_else(|e| ErrorCode::from(&e), |()| ErrorCode::None)
     };

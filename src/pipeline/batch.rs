@@ -136,6 +136,7 @@ impl Worker {
                 key: counts_key(&self.pipeline, self.source),
                 value: Some(counts.into()),
             }],
+            ..Commit::default()
         };
         Ok(Prepared { commit: Some(commit), failed, halt })
     }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
-use super::tables::{CommittedOffset, OffsetKey, ProducerKey, ProducerState, StateKey};
-use crate::types::{Offset, TimestampMs, TopicPartition};
+use super::tables::{CommittedOffset, GroupRow, OffsetKey, ProducerKey, ProducerState, StateKey};
+use crate::types::{GroupId, Offset, TimestampMs, TopicPartition};
 
 /// New values by key; `None` removes. The last of several for one key counts.
 pub type Changes<K, V> = Vec<(K, Option<V>)>;
@@ -29,6 +29,8 @@ pub struct Effects {
     /// Stretches written again, which are now in the segment of this entry and nowhere else.
     /// Filled in by the store.
     pub moved: Vec<Moved>,
+    /// Consumer groups after a rebalance.
+    pub groups: Changes<GroupId, GroupRow>,
 }
 
 /// A stretch of a partition that was written again.
@@ -86,7 +88,7 @@ impl Effects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{GroupId, OffsetOwner, PipelineName, TopicId};
+    use crate::types::{OffsetOwner, PipelineName, TopicId};
 
     #[test]
     fn an_entry_survives_its_encoding() {
@@ -121,6 +123,7 @@ mod tests {
             starts: vec![(partition, 7)],
             compacted: vec![(partition, 8)],
             moved: Vec::new(),
+            groups: vec![(GroupId::new("g").unwrap(), None)],
         };
         let bytes = effects.encode().unwrap();
         assert_eq!(Effects::decode(1, 1, &bytes).unwrap(), effects);

@@ -227,9 +227,7 @@ impl Log {
         let entry_bytes = journal_entry.len() as u64;
         let group = LoggedGroup::new(sequence, journal_entry, chunks);
         let active = self.active();
-        if group.bytes() <= REDO_GROUP_BYTES
-            && self.redo.append(&group).map_err(at(redo::FILE))?
-        {
+        if group.bytes() <= REDO_GROUP_BYTES && self.redo.append(&group).map_err(at(redo::FILE))? {
             active.pending().push(group);
         } else {
             active.sync(Some(&group))?;

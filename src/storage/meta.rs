@@ -19,12 +19,14 @@ use super::journal::{Effects, Extent};
 use super::runs::{Placed, Run};
 use super::segment::{self, create_database, open_database};
 use super::tables::{
-    COMPACTED, COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, IDENTITY, OFFSETS, OffsetKey,
-    PARTITIONS, PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS, SETTINGS, STATE,
-    SettingsKey, SettingsRow, StateKey, TOPICS, TopicRow, UNLINKED,
+    COMPACTED, COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, GROUPS, GroupRow, IDENTITY,
+    OFFSETS, OffsetKey, PARTITIONS, PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS,
+    SETTINGS, STATE, SettingsKey, SettingsRow, StateKey, TOPICS, TopicRow, UNLINKED,
 };
 use super::{StorageError, at};
-use crate::types::{GroupId, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition};
+use crate::types::{
+    GroupId, NameError, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition,
+};
 
 const FILE: &str = "meta.redb";
 const APPLIED: &str = "applied";
@@ -49,6 +51,8 @@ pub struct Recovered {
     pub settings: Vec<SettingsRow>,
     /// Committed offsets and checkpoints.
     pub offsets: Vec<(OffsetKey, CommittedOffset)>,
+    /// Consumer groups.
+    pub groups: Vec<(GroupId, GroupRow)>,
 }
 
 /// Effects that are in the journal and not yet in the file.
@@ -62,6 +66,7 @@ struct Pending {
     producers: BTreeMap<ProducerKey, Option<ProducerState>>,
     offsets: BTreeMap<OffsetKey, Option<CommittedOffset>>,
     state: BTreeMap<StateKey, Option<Bytes>>,
+    groups: BTreeMap<GroupId, Option<GroupRow>>,
     /// Segments whose files are gone for good.
     removed: Vec<u64>,
 }
@@ -97,6 +102,7 @@ impl Meta {
                 transaction.open_table(COMPACTED)?;
                 transaction.open_table(PRODUCERS)?;
                 transaction.open_table(OFFSETS)?;
+                transaction.open_table(GROUPS)?;
                 transaction.open_table(STATE)?;
                 transaction.open_table(DEPLOYMENTS)?;
                 transaction.open_table(COMPONENTS)?;
@@ -145,6 +151,7 @@ impl Meta {
         pending.producers.extend(effects.producers);
         pending.offsets.extend(effects.offsets);
         pending.state.extend(effects.state);
+        pending.groups.extend(effects.groups);
     }
 
     /// Makes the pending effects durable here.
@@ -405,6 +412,7 @@ impl Meta {
         let mut recovered = Recovered::default();
         let mut producers = Vec::new();
         let mut offsets = Vec::new();
+        let mut groups = Vec::new();
         self.read(|transaction| {
             let identity = transaction.open_table(IDENTITY)?;
             recovered.cluster_id =
@@ -433,6 +441,10 @@ impl Meta {
                 let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
                 offsets.push((kind, owner.to_owned(), partition, committed.value().to_vec()));
             }
+            for row in transaction.open_table(GROUPS)?.iter()? {
+                let (group, row) = row?;
+                groups.push((group.value().to_owned(), row.value().to_vec()));
+            }
             Ok(())
         })?;
         recovered.settings = self.settings()?;
@@ -443,6 +455,14 @@ impl Meta {
         for (kind, owner, partition, row) in offsets {
             let key = OffsetKey { owner: owner_from_parts(kind, &owner)?, partition };
             recovered.offsets.push((key, decode("a committed offset", &row)?));
+        }
+        for (group, row) in groups {
+            let unreadable = |error: NameError| StorageError::Row {
+                what: "the id of a group",
+                reason: error.to_string(),
+            };
+            let group = GroupId::new(&group).map_err(unreadable)?;
+            recovered.groups.push((group, decode("a group", &row)?));
         }
         Ok(recovered)
     }
@@ -521,6 +541,13 @@ fn write_pending(transaction: &WriteTransaction, pending: &Pending) -> Result<()
         match committed {
             Some(committed) => offsets.insert(key, &row(committed)?[..])?,
             None => offsets.remove(key)?,
+        };
+    }
+    let mut groups = transaction.open_table(GROUPS)?;
+    for (group, change) in &pending.groups {
+        match change {
+            Some(change) => groups.insert(group.as_str(), &row(change)?[..])?,
+            None => groups.remove(group.as_str())?,
         };
     }
     let mut table = transaction.open_table(STATE)?;

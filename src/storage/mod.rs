@@ -47,8 +47,8 @@ pub use self::meta::Recovered;
 pub use self::replace::{Piece, Replaced};
 pub use self::runs::Run;
 pub use self::tables::{
-    CommittedOffset, OffsetKey, ProducedBatch, ProducerKey, ProducerState, SettingsKey,
-    SettingsRow, StateKey, TopicRow,
+    CommittedOffset, GroupRow, MemberRow, OffsetKey, ProducedBatch, ProducerKey, ProducerState,
+    SettingsKey, SettingsRow, StateKey, TopicRow,
 };
 use crate::clock::Clock;
 use crate::limits::{META_FLUSH_MS, META_PENDING_BYTES, RUN_BYTES, SEGMENT_BYTES};

@@ -18,6 +18,7 @@
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -96,6 +97,9 @@ pub(super) const PRODUCERS: TableDefinition<(&[u8; 16], i32, i64), &[u8]> =
 pub(super) const OFFSETS: TableDefinition<(u8, &str, &[u8; 16], i32), &[u8]> =
     TableDefinition::new("offsets");
 
+/// Group id -> [`GroupRow`], postcard. From the journal; deleted with the group.
+pub(super) const GROUPS: TableDefinition<&str, &[u8]> = TableDefinition::new("groups");
+
 /// Pipeline, step, source topic id, source partition, key -> value: plugin state, and counters
 /// under the step [`StateKey::PIPELINE`]. From the journal; deleted by a change without a value
 /// or with the source topic.
@@ -154,6 +158,44 @@ pub enum SettingsKey {
 
 /// What is set for one scope, by Kafka's names.
 pub type SettingsRow = (SettingsKey, BTreeMap<String, String>);
+
+/// A consumer group as its last finished rebalance left it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Its kind.
+    pub protocol_type: String,
+    /// The chosen protocol.
+    pub protocol_name: String,
+    /// How often it has assigned.
+    pub generation: i32,
+    /// The member that assigns.
+    pub leader: Option<String>,
+    /// In the order in which they came.
+    pub members: Vec<MemberRow>,
+    /// Since when it has been without members, if it is.
+    pub empty_since_ms: Option<TimestampMs>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRow {
+    /// Its id.
+    pub id: String,
+    /// Its instance id, if static.
+    pub instance_id: Option<String>,
+    /// What its client calls itself.
+    pub client_id: String,
+    /// Where it came from.
+    pub client_host: String,
+    /// Silence after which it counts as dead.
+    pub session_timeout: Duration,
+    /// How long the others wait for it.
+    pub rebalance_timeout: Duration,
+    /// Its protocols with its metadata for each.
+    pub protocols: Vec<(String, Bytes)>,
+    /// Its assignment.
+    pub assignment: Bytes,
+}
 
 /// Whose offset, and in which partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use millstream::kafka::messages::{
     ApiKey, DeleteGroupsRequest, DescribeGroupsRequest, DescribedGroup, ErrorCode,
-    JoinGroupRequest, JoinGroupRequestProtocol, LeaveGroupRequest, ListGroupsRequest,
-    MemberIdentity, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
-    OffsetFetchRequest, OffsetFetchRequestGroup, Str, SyncGroupRequest, SyncGroupRequestAssignment,
+    HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, LeaveGroupRequest,
+    ListGroupsRequest, MemberIdentity, OffsetCommitRequest, OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic, OffsetDeleteRequest, OffsetDeleteRequestPartition,
+    OffsetDeleteRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup, Str, SyncGroupRequest,
+    SyncGroupRequestAssignment,
 };
 
 use crate::client::Client;
@@ -226,6 +227,37 @@ fn a_deleted_group_stays_deleted_after_a_crash() {
     assert_eq!(listed(&mut client, 5, &[], &[]), ["stays "]);
     assert_eq!(committed(&mut client, "gone"), []);
     assert_eq!(committed(&mut client, "stays"), [(0, 7, "note".to_owned())]);
+}
+
+#[test]
+fn the_members_of_a_group_do_not_notice_that_the_broker_crashed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start_in(folder.path(), &[]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.auto_create("t").unwrap();
+    let member = join(&mut client, "g");
+    broker.kill();
+    let mut broker = Broker::start_in(folder.path(), &[]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    let heartbeat = HeartbeatRequest {
+        group_id: Str::from("g"),
+        generation_id: 1,
+        member_id: member.clone(),
+        ..Default::default()
+    };
+    assert_eq!(client.call(&heartbeat, 4).unwrap().error_code, ErrorCode::None);
+    assert_eq!(commit(&mut client, "g", &member, 1), ErrorCode::None);
+    let group = describe(&mut client, "g", 6);
+    assert_eq!((&group.group_state[..], &group.protocol_data[..]), ("Stable", "range"));
+    assert_eq!(group.members[0].member_assignment, "all");
+    leave(&mut client, "g", member.clone());
+    broker.kill();
+    let broker = Broker::start_in(folder.path(), &[]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    assert_eq!(client.call(&heartbeat, 4).unwrap().error_code, ErrorCode::UnknownMemberId);
+    assert_eq!(listed(&mut client, 5, &["empty"], &[]), ["g consumer"]);
+    let member = join(&mut client, "g");
+    assert_eq!(commit(&mut client, "g", &member, 3), ErrorCode::None);
 }
 
 #[test]

@@ -157,6 +157,7 @@ impl Group {
             self.rebalance(now);
             return;
         }
+        self.version += 1;
         let Some(mut response) = self.join_response(&fresh_id) else { return };
         if led && understands_skip {
             response.skip_assignment = true;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::state::Token;
 use super::types::{JoinRequest, protocol_bytes};
 use crate::limits::GROUP_NEW_MEMBER_JOIN_MS;
+use crate::storage::MemberRow;
 
 /// One member.
 #[derive(Debug)]
@@ -62,6 +63,37 @@ impl Member {
         let copied = |(name, data): (String, Bytes)| (name, Bytes::copy_from_slice(&data));
         self.protocols = request.protocols.into_iter().map(copied).collect();
         self.touch(now);
+    }
+
+    pub(super) fn save(&self) -> MemberRow {
+        MemberRow {
+            id: self.id.clone(),
+            instance_id: self.instance_id.clone(),
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            session_timeout: self.session_timeout,
+            rebalance_timeout: self.rebalance_timeout,
+            protocols: self.protocols.clone(),
+            assignment: self.assignment.clone(),
+        }
+    }
+
+    pub(super) fn restore(row: MemberRow, now: Duration) -> Self {
+        Self {
+            id: row.id,
+            instance_id: row.instance_id,
+            client_id: row.client_id,
+            client_host: row.client_host,
+            session_timeout: row.session_timeout,
+            rebalance_timeout: row.rebalance_timeout,
+            protocols: row.protocols,
+            assignment: row.assignment,
+            joining: None,
+            syncing: None,
+            is_new: false,
+            knows_id: true,
+            last_seen: now,
+        }
     }
 
     pub(super) fn touch(&mut self, now: Duration) {

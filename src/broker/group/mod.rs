@@ -19,6 +19,7 @@
 mod join;
 mod member;
 mod rebalance;
+mod saved;
 mod state;
 mod types;
 

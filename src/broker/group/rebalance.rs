@@ -160,6 +160,8 @@ impl Group {
             self.generation = self.generation.saturating_add(1);
         }
         self.empty_since = now;
+        self.empty_before = Duration::ZERO;
+        self.version += 1;
         self.protocol_name.clear();
         self.leader = None;
         self.unsynced.clear();

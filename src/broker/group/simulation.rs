@@ -12,6 +12,7 @@ use super::types::{
     GroupError, JoinRequest, JoinResponse, JoinedMember, LeavingMember, SyncRequest, SyncResponse,
 };
 use crate::limits::GROUP_INITIAL_REBALANCE_DELAY_MS;
+use crate::storage::GroupRow;
 
 const PARTITIONS: u8 = 8;
 const SEEDS: u64 = 3_000;
@@ -54,6 +55,8 @@ struct World {
     generation: i32,
     /// Who was given a partition, by generation.
     owners: BTreeMap<(i32, u8), String>,
+    /// What is on disk, and its version.
+    saved: (u64, Option<GroupRow>),
 }
 
 /// Says which seed a failing run had.
@@ -108,6 +111,7 @@ impl World {
             waiting: HashMap::new(),
             generation: 0,
             owners: BTreeMap::new(),
+            saved: (0, None),
         }
     }
 
@@ -118,6 +122,9 @@ impl World {
             self.advance(ms);
             return;
         }
+        if self.rng.u8(0..60) == 0 {
+            self.restart();
+        }
         let index = self.rng.usize(0..self.clients.len());
         if self.clients[index].rogue && self.rng.bool() {
             self.misbehave(index);
@@ -125,6 +132,38 @@ impl World {
             self.surprise(index);
         } else {
             self.follow(index);
+        }
+    }
+
+    /// The broker crashes and comes back with what is on disk. Requests are lost.
+    fn restart(&mut self) {
+        let delay = self.group.initial_delay;
+        let (_, saved) = &self.saved;
+        self.group = match saved.clone() {
+            Some(row) => Group::restore(row, self.now, 0, delay),
+            None => Group::new(self.now, delay),
+        };
+        self.saved.0 = 0;
+        assert_eq!(self.group.version(), 0);
+        self.waiting.clear();
+        for client in &mut self.clients {
+            if let Doing::Joining(_) | Doing::Syncing(_) = client.doing {
+                client.doing = Doing::Nothing;
+            }
+        }
+        // What was not saved nobody was told.
+        self.generation = self.group.generation;
+        self.check();
+    }
+
+    /// Before anybody is told of a change it is on disk; others may be lost.
+    fn save(&mut self, replies: &[Reply]) {
+        let told = |reply: &Reply| matches!(reply, Reply::Join(_, Ok(_)) | Reply::Sync(_, Ok(_)));
+        if self.group.version() > self.saved.0
+            && (replies.iter().any(told) || self.rng.bool())
+            && let Some(row) = self.group.save(self.now, 0)
+        {
+            self.saved = (self.group.version(), Some(row));
         }
     }
 
@@ -344,6 +383,7 @@ impl World {
     }
 
     fn take(&mut self, replies: Vec<Reply>) {
+        self.save(&replies);
         for reply in replies {
             let (Reply::Join(token, _) | Reply::Sync(token, _)) = &reply;
             let (index, _) = self.waiting.remove(token).expect("an answer nobody waits for");

@@ -71,6 +71,10 @@ pub(crate) struct Group {
     pub(super) sync_deadline: Option<Duration>,
     /// Since when it has been without members, if it is.
     pub(super) empty_since: Duration,
+    /// How long it was without members before it was restored, on top of that.
+    pub(super) empty_before: Duration,
+    /// Grows with every change that a restart should not undo.
+    pub(super) version: u64,
     /// How long it waits for further members when it was empty (KIP-134).
     pub(super) initial_delay: Duration,
     /// Replies of the event at hand.
@@ -91,6 +95,8 @@ impl Group {
             unsynced: BTreeSet::new(),
             sync_deadline: None,
             empty_since: now,
+            empty_before: Duration::ZERO,
+            version: 0,
             initial_delay,
             replies: Vec::new(),
         }
@@ -249,7 +255,8 @@ impl Group {
 
     /// How long it has been without members.
     pub(crate) fn empty_for(&self, now: Duration) -> Option<Duration> {
-        matches!(self.phase, Phase::Empty).then(|| now.saturating_sub(self.empty_since))
+        let empty_for = || now.saturating_sub(self.empty_since) + self.empty_before;
+        matches!(self.phase, Phase::Empty).then(empty_for)
     }
 
     /// What it holds in memory, about, bytes.
@@ -315,6 +322,7 @@ impl Group {
         if completing && leads {
             self.assign(&request.assignments);
             self.phase = Phase::Stable;
+            self.version += 1;
         }
         if matches!(self.phase, Phase::Stable) {
             self.answer_syncs(now);
