@@ -60,9 +60,9 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 256 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Size of the redo file, bytes: some 4,000 small groups, which the active segment need not have
+/// Size of the redo file, bytes: some 2,000 small groups, which the active segment need not have
 /// synced. Less beside small segments.
-pub const REDO_BYTES: u64 = 16 * MIB as u64;
+pub const REDO_BYTES: u64 = 8 * MIB as u64;
 /// Least size of the redo file.
 pub const REDO_BYTES_MIN: u64 = 512 * KIB as u64;
 /// A group that goes through the redo file, bytes at most. Of a larger one the disk's bandwidth is
@@ -70,7 +70,7 @@ pub const REDO_BYTES_MIN: u64 = 512 * KIB as u64;
 pub const REDO_GROUP_BYTES: usize = 256 * KIB;
 /// Groups that wait to be written to the segment together. More save work; writing them keeps the
 /// next group waiting.
-pub const PENDING_GROUPS: usize = 32;
+pub const PENDING_GROUPS: usize = 16;
 /// Largest chunk, bytes, unless a single batch is larger.
 pub const CHUNK_BYTES: usize = MIB;
 /// Bytes on disk of a run, the stretch of a partition that retention, moving and compaction take

@@ -6,10 +6,12 @@
 //! segment. Deleting shortens the list; moving and compaction write a run again in the active
 //! segment ([`Piece`]); a sealed segment without a run is unlinked.
 //!
-//! A [`Group`] is written in one redb transaction with one fsync: its chunks and one journal entry
-//! that carries everything else. When [`Store::commit`] returns `Ok`, all of it survives a crash;
-//! when it returns an error, nothing of it was acknowledged and the store takes no further group
-//! until [`Store::resume`] has taken it back to what was durable before.
+//! A [`Group`] is one thing: its chunks and one journal entry that carries everything else, made
+//! durable by one fsync and put into redb by one transaction. A small one is durable as a record of
+//! the redo file first, and its transaction follows together with its neighbours'. When
+//! [`Store::commit`] returns `Ok`, all of it survives a crash; when it returns an error, nothing of
+//! it was acknowledged and the store takes no further group until [`Store::resume`] has taken it
+//! back to what was durable before.
 
 mod chunk;
 mod files;
@@ -193,7 +195,7 @@ impl Default for StoreOptions {
     }
 }
 
-/// What one transaction writes: all of it or nothing.
+/// What is written together: all of it or nothing.
 #[derive(Debug, Default)]
 pub struct Group {
     /// Records, by partition in order of offsets.
@@ -278,7 +280,7 @@ impl Store {
         self.reader.clone()
     }
 
-    /// Writes a group: one transaction, one fsync. Durable and found by readers when it returns.
+    /// Writes a group, with one fsync. Durable and found by readers when it returns.
     ///
     /// Any error means that the disk cannot be trusted with more; see the module's comment.
     pub fn commit(&mut self, mut group: Group) -> Result<(), StorageError> {
