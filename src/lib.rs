@@ -7,7 +7,7 @@
 //!
 //! | layer | module | what it is for | what it never does |
 //! |---|---|---|---|
-//! | 0 | [`types`], [`limits`], [`clock`] | names, caps, time | I/O |
+//! | 0 | [`types`], [`limits`], [`clock`], [`random`] | names, caps, time, ids | I/O |
 //! | 0 | [`record`] | the record batch v2: view, validate, build, compress | I/O |
 //! | 1 | [`storage`] | segments, journal, meta on redb | name tokio, Kafka messages, plugins |
 //! | 1 | [`plugin`] | the wasmtime host: compile, check, call, limit | name broker or storage |
@@ -28,7 +28,8 @@
 //! - What is not deleted is in one place that a crash leaves: moving, compacting and unlinking
 //!   change the log a run at a time, each in one transaction.
 //! - Every file operation goes through [`storage::Files`], every look at the time through
-//!   [`clock::Clock`].
+//!   [`clock::Clock`], every id out of nothing from [`random`]. `simulation` (tests only) steps
+//!   storage, broker and pipelines in one thread from a seed.
 //! - Every queue, frame, batch and wait has a cap in [`limits`].
 
 pub mod broker;
@@ -39,8 +40,13 @@ pub mod http;
 pub mod kafka;
 pub mod limits;
 pub mod pipeline;
+#[cfg(test)]
+pub(crate) mod planted;
 pub mod plugin;
+pub mod random;
 pub mod record;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod storage;
 pub mod types;

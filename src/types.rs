@@ -177,7 +177,7 @@ pub struct TopicId(uuid::Uuid);
 impl TopicId {
     /// A new id. Never nil, which on the wire means "no id".
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4())
+        Self(crate::random::id())
     }
 
     /// The id of these bytes, as on the wire and on disk.

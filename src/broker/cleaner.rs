@@ -156,7 +156,15 @@ impl Cleaner {
         let topics = self.shared.topics().all();
         self.retain(hand, &topics, now_ms, now);
         let segments = self.shared.store.segments();
-        for gone in segments.iter().filter(|s| s.live_bytes.is_none() && !s.active) {
+        let is_empty = |s: &SegmentUse| s.live_bytes.is_none();
+        #[cfg(test)]
+        let oldest = segments.first().map(|s| s.segment);
+        #[cfg(test)]
+        let is_empty = |s: &SegmentUse| {
+            let planted = crate::planted::is(crate::planted::Bug::UnlinkEarly);
+            is_empty(s) || planted && segments.len() > 4 && Some(s.segment) == oldest
+        };
+        for gone in segments.iter().filter(|s| is_empty(s) && !s.active) {
             let segment = gone.segment;
             let _ = hand.run(move |committer| committer.admin(|store| store.unlink(segment)));
         }

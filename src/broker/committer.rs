@@ -21,9 +21,14 @@ use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
 use super::tail::TailBudget;
 use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{GROUP_BYTES, PRODUCERS};
+#[cfg(test)]
+use crate::planted;
 use crate::record::TimestampType;
+#[cfg(test)]
+use crate::storage::Effects;
 use crate::storage::{
-    Changes, ChunkBuilder, CommittedOffset, Group, GroupRow, OffsetKey, ProducerKey, ProducerState,
+    Changes, Chunk, ChunkBuilder, CommittedOffset, Group, GroupRow, OffsetKey, ProducerKey,
+    ProducerState,
     StorageError, Store, TopicRow,
 };
 use crate::types::{GroupId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
@@ -63,8 +68,8 @@ pub struct Committer {
 #[derive(Default)]
 struct GroupBuilder {
     chunks: BTreeMap<TopicPartition, (Arc<Topic>, ChunkBuilder)>,
-    producers: HashMap<ProducerKey, ProducerState>,
-    offsets: HashMap<OffsetKey, Option<CommittedOffset>>,
+    producers: BTreeMap<ProducerKey, ProducerState>,
+    offsets: BTreeMap<OffsetKey, Option<CommittedOffset>>,
     state: Vec<super::commit::StateChange>,
     groups: Vec<(GroupId, Option<GroupRow>)>,
 }
@@ -88,6 +93,9 @@ impl Drop for PanicGuard {
         }
     }
 }
+
+/// Chunks of a partition, and its end behind them.
+type Published = (Arc<Topic>, TopicPartition, Offset, Vec<Chunk>);
 
 /// An append that passed its checks.
 enum Admitted {
@@ -210,6 +218,10 @@ impl Committer {
             Err(error) => {
                 let failed = CommitError::Storage(error.to_string());
                 self.begin_outage(&error);
+                #[cfg(test)]
+                if planted::is(planted::Bug::AcknowledgeBeforeCommit) {
+                    return outcomes;
+                }
                 outcomes.into_iter().map(|outcome| outcome.and(Err(failed.clone()))).collect()
             }
         }
@@ -378,8 +390,31 @@ impl Committer {
         effects.state = builder.state.into_iter().map(|s| (s.key, s.value)).collect();
         effects.groups = builder.groups;
         let offsets = effects.offsets.clone();
+        #[cfg(test)]
+        if planted::is(planted::Bug::VisibleBeforeDurable) {
+            self.publish(std::mem::take(&mut published));
+        }
+        #[cfg(test)]
+        if planted::is(planted::Bug::CheckpointApart) {
+            let effects = Effects {
+                offsets: std::mem::take(&mut group.effects.offsets),
+                ..Effects::default()
+            };
+            self.store.commit(std::mem::take(&mut group))?;
+            group.effects = effects;
+        }
         self.store.commit(group)?;
+        self.publish(published);
+        for (key, state) in producers {
+            self.remember(key, state);
+        }
+        // Last: who sees a checkpoint sees the outputs before it.
+        self.shared.publish_offsets(offsets);
+        Ok(())
+    }
 
+    /// Shows readers what was written.
+    fn publish(&mut self, published: Vec<Published>) {
         for (topic, partition, end_offset, chunks) in published {
             for chunk in chunks {
                 self.tails.push(&topic, chunk);
@@ -388,12 +423,6 @@ impl Committer {
                 partition.advance(end_offset);
             }
         }
-        for (key, state) in producers {
-            self.remember(key, state);
-        }
-        // Last: who sees a checkpoint sees the outputs before it.
-        self.shared.publish_offsets(offsets);
-        Ok(())
     }
 
     fn remember(&mut self, key: ProducerKey, state: Option<ProducerState>) {
@@ -408,7 +437,7 @@ impl Committer {
     /// partitions that would have too many.
     fn forgotten(
         &self,
-        new: &HashMap<ProducerKey, ProducerState>,
+        new: &BTreeMap<ProducerKey, ProducerState>,
     ) -> Changes<ProducerKey, ProducerState> {
         let mut counts: BTreeMap<TopicPartition, usize> = BTreeMap::new();
         new.keys().for_each(|key| *counts.entry(key.partition).or_default() += 1);
@@ -427,6 +456,12 @@ impl Committer {
             forgotten.extend(silent.into_iter().take(excess).map(|(id, _)| (key(*id), None)));
         }
         forgotten
+    }
+
+    /// Closes the store, as at a stop.
+    #[cfg(test)]
+    pub(crate) fn close(self) -> Result<(), StorageError> {
+        self.store.close()
     }
 
     /// The producers that are known in a partition, by id.
@@ -523,7 +558,7 @@ impl Committer {
     }
 
     /// Makes a rare change of the store; its error begins an outage.
-    pub(super) fn admin<T>(
+    pub(crate) fn admin<T>(
         &mut self,
         change: impl FnOnce(&mut Store) -> Result<T, StorageError>,
     ) -> Result<T, String> {

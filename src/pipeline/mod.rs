@@ -14,6 +14,8 @@ mod placed;
 mod problem;
 mod runner;
 mod step;
+#[cfg(test)]
+mod stepped;
 mod supervisor;
 
 pub use deploy::{Bundle, Change, DeployError, Deployed};
@@ -24,4 +26,6 @@ pub use manifest::{OnError, Retry, Start, StepKind, StepLimits};
 pub use outcome::Counts;
 pub use problem::{Problem, Severity};
 pub use runner::PipelineState;
+#[cfg(test)]
+pub(crate) use stepped::Stepped;
 pub use supervisor::{PartitionStatus, PipelineStatus, Supervisor};

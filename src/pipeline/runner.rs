@@ -23,7 +23,9 @@ use crate::limits::{
     PIPELINE_RESTART_MS, PIPELINE_RESTART_MS_MAX,
 };
 use crate::plugin::{Limits, Plugin, Settings};
-use crate::types::{Offset, OffsetOwner, PartitionIndex, TimestampMs, TopicName, TopicPartition};
+use crate::types::{
+    Offset, OffsetOwner, PartitionIndex, PipelineName, TimestampMs, TopicName, TopicPartition,
+};
 
 /// A pipeline's plan and the plugins of its steps, in order.
 pub(super) struct Job {
@@ -56,7 +58,7 @@ pub(super) type SharedState = Arc<Mutex<PipelineState>>;
 
 /// Why the tasks of a pipeline end.
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+pub(super) enum RunError {
     #[error("{source_topic}, partition {partition}: {record}")]
     Record { source_topic: TopicName, partition: PartitionIndex, record: FailedRecord },
     #[error("{0}")]
@@ -296,35 +298,7 @@ impl PartitionTask {
     }
 
     fn worker(&self, targets: BTreeMap<TopicName, Target>) -> Result<Worker, RunError> {
-        let name = &self.job.plan.name;
-        let checkpoint = checkpoint(&self.broker, &self.job.plan, self.source);
-        let position = self.position(checkpoint)?;
-        let mut counts = counts(&self.broker, &self.job.plan, self.source)?;
-        // Kept with the next commit; until then the checkpoint says so again.
-        counts.lost += checkpoint.map_or(0, |from| position.abs_diff(from));
-        let chain = self.chain();
-        let from = (checkpoint.unwrap_or(-1), position);
-        Ok(Worker::new(name.clone(), self.source, chain, targets, from, counts))
-    }
-
-    /// Where to begin: at the checkpoint, unless there is none or retention has passed it.
-    fn position(&self, checkpoint: Option<Offset>) -> Result<Offset, RunError> {
-        let topic = self.broker.topic_by_id(self.source.topic);
-        let topic = topic.ok_or_else(|| RunError::NoTopic(self.topic.clone()))?;
-        let partition = topic.partition(self.source.partition);
-        let partition = partition.ok_or_else(|| RunError::NoTopic(self.topic.clone()))?;
-        let first = partition.log_start_offset();
-        // A start at the latest record is a checkpoint since the deployment. Where there is none,
-        // the topic was made again after it, and all that it holds is new.
-        let Some(checkpoint) = checkpoint else { return Ok(first) };
-        if checkpoint < first {
-            tracing::warn!(
-                pipeline = %self.job.plan.name, topic = %self.topic,
-                partition = self.source.partition,
-                "retention removed {} records before they were read", first - checkpoint
-            );
-        }
-        Ok(checkpoint.max(first))
+        worker_at_checkpoint(&self.broker, self.source, self.chain(), targets)
     }
 
     fn chain(&self) -> Chain {
@@ -374,23 +348,63 @@ impl PartitionTask {
     }
 }
 
+/// A worker that goes on where the last commit of its pipeline has ended.
+pub(super) fn worker_at_checkpoint(
+    broker: &Broker,
+    source: TopicPartition,
+    chain: Chain,
+    targets: BTreeMap<TopicName, Target>,
+) -> Result<Worker, RunError> {
+    let name = chain.origin.pipeline.clone();
+    let checkpoint = checkpoint(broker, &name, source);
+    let position = position(broker, source, &chain.origin, checkpoint)?;
+    let mut counts = counts(broker, &name, source)?;
+    // Kept with the next commit; until then the checkpoint says so again.
+    counts.lost += checkpoint.map_or(0, |from| position.abs_diff(from));
+    let from = (checkpoint.unwrap_or(-1), position);
+    Ok(Worker::new(name, source, chain, targets, from, counts))
+}
+
+/// Where to begin: at the checkpoint, unless there is none or retention has passed it.
+fn position(
+    broker: &Broker,
+    source: TopicPartition,
+    origin: &Origin,
+    checkpoint: Option<Offset>,
+) -> Result<Offset, RunError> {
+    let no_topic = || RunError::NoTopic(origin.topic.clone());
+    let topic = broker.topic_by_id(source.topic).ok_or_else(no_topic)?;
+    let partition = topic.partition(source.partition).ok_or_else(no_topic)?;
+    let first = partition.log_start_offset();
+    // A start at the latest record is a checkpoint since the deployment. Where there is none,
+    // the topic was made again after it, and all that it holds is new.
+    let Some(checkpoint) = checkpoint else { return Ok(first) };
+    if checkpoint < first {
+        tracing::warn!(
+            pipeline = %origin.pipeline, topic = %origin.topic, partition = source.partition,
+            "retention removed {} records before they were read", first - checkpoint
+        );
+    }
+    Ok(checkpoint.max(first))
+}
+
 /// The checkpoint of a pipeline in a source partition.
 pub(super) fn checkpoint(
     broker: &Broker,
-    plan: &PipelinePlan,
+    pipeline: &PipelineName,
     source: TopicPartition,
 ) -> Option<Offset> {
-    let committed = broker.committed(&OffsetOwner::Pipeline(plan.name.clone()));
+    let committed = broker.committed(&OffsetOwner::Pipeline(pipeline.clone()));
     committed.get(&source).map(|committed| committed.offset)
 }
 
 /// What a pipeline has done with a source partition, as of its checkpoint.
 pub(super) fn counts(
     broker: &Broker,
-    plan: &PipelinePlan,
+    pipeline: &PipelineName,
     source: TopicPartition,
 ) -> Result<Counts, StorageError> {
-    let bytes = broker.state(&counts_key(&plan.name, source))?;
+    let bytes = broker.state(&counts_key(pipeline, source))?;
     // Counts that cannot be read are no reason not to run.
     Ok(bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default())
 }

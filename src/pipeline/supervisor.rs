@@ -298,7 +298,7 @@ impl Supervisor {
             for index in 0..topic.partitions() {
                 let source = TopicPartition { topic: topic.id(), partition: index };
                 let Some(partition) = topic.partition(index) else { continue };
-                if checkpoint(&self.broker, plan, source).is_some() {
+                if checkpoint(&self.broker, &plan.name, source).is_some() {
                     continue;
                 }
                 let now_ms = self.broker.clock().now_ms();
@@ -372,8 +372,8 @@ impl Supervisor {
             let status = indexes.filter_map(|index| {
                 let partition = topic.partition(index)?;
                 let source = TopicPartition { topic: topic.id(), partition: index };
-                let checkpoint = checkpoint(&self.broker, &running.plan, source);
-                let counts = counts(&self.broker, &running.plan, source).unwrap_or_default();
+                let checkpoint = checkpoint(&self.broker, &running.plan.name, source);
+                let counts = counts(&self.broker, &running.plan.name, source).unwrap_or_default();
                 let high_watermark = partition.high_watermark();
                 let next = checkpoint.unwrap_or(0).max(partition.log_start_offset());
                 Some(PartitionStatus {

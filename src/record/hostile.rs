@@ -242,3 +242,20 @@ fn a_bomb_ends_at_the_limit_in_every_codec() {
         assert_eq!(batch.records().err(), Some(error));
     }
 }
+
+/// The batches that stand one after the other in `bytes`, each with the checksum that its bytes
+/// should have.
+pub(crate) fn resealed(bytes: &Bytes) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    let mut at = 0;
+    while let Some(length) = bytes.get(at + 8..at + 12) {
+        let length = i32::from_be_bytes(length.try_into().unwrap());
+        let end = at.saturating_add(12).saturating_add(usize::try_from(length).unwrap_or(0));
+        let Some(batch) = bytes.get_mut(at..end).filter(|batch| batch.len() > HEADER_BYTES) else {
+            break;
+        };
+        reseal(batch);
+        at = end;
+    }
+    bytes.into()
+}

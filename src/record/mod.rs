@@ -25,6 +25,8 @@ pub use batch::{RecordBatch, TimestampType, split_batches};
 pub use builder::BatchBuilder;
 pub use compression::{Codec, Compression};
 pub use error::{BatchError, RecordProblem, RefusedRecord};
+#[cfg(test)]
+pub(crate) use hostile::resealed;
 pub use partitioner::partition_for_key;
 pub use record::{Header, Record};
 pub use retain::{Retained, Sketch};

@@ -37,11 +37,15 @@ struct Disk {
 
 #[derive(Debug, Default)]
 struct MemoryFile {
-    bytes: Vec<u8>,
-    synced: Vec<u8>,
+    /// As the running program sees it, and as it was at the last sync; one of both as long as
+    /// they are the same.
+    bytes: Arc<Vec<u8>>,
+    synced: Arc<Vec<u8>>,
     unsynced: Vec<Change>,
     /// The end of what was ever written.
     written: usize,
+    /// Whether a sync has failed, so that what is read is not what will be synced.
+    diverged: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +80,40 @@ impl MemoryFiles {
         self.lock().operations
     }
 
+    /// Whether the power has gone.
+    pub fn is_off(&self) -> bool {
+        let disk = self.lock();
+        disk.power_off_at.is_some_and(|at| disk.operations >= at)
+    }
+
+    /// Names of all files, each with its folder.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().names.keys().cloned().collect()
+    }
+
+    /// Changes a file's bytes as a disk that lies does: at rest, without anyone's knowledge. No
+    /// file of that name is no error.
+    pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut disk = self.lock();
+        if let Ok(file) = disk.find(name) {
+            let file = &mut disk.files[file];
+            change(Arc::make_mut(&mut file.bytes));
+            file.synced = Arc::clone(&file.bytes);
+            file.unsynced.clear();
+        }
+    }
+
+    /// The same files with the same bytes, all of them synced, on another disk.
+    pub fn copy(&self) -> Self {
+        let disk = self.lock();
+        let mut copy = Disk::default();
+        for (name, file) in &disk.names {
+            copy.put(name, Arc::clone(&disk.files[*file].bytes));
+        }
+        copy.synced_names = copy.names.clone();
+        Self { disk: Arc::new(Mutex::new(copy)) }
+    }
+
     /// Reads so far.
     pub fn reads(&self) -> u64 {
         self.lock().reads
@@ -107,7 +145,7 @@ impl MemoryFiles {
         let mut image = Disk::default();
         for (name, file) in names {
             let file = &disk.files[*file];
-            let mut bytes = file.synced.clone();
+            let mut bytes = Arc::clone(&file.synced);
             for change in &file.unsynced {
                 let mut change = change.clone();
                 if let Change::Write { data, .. } = &mut change
@@ -117,13 +155,10 @@ impl MemoryFiles {
                     data.truncate(random(data.len() / tear + 1) * tear);
                 }
                 if random(2) == 0 {
-                    change.apply(&mut bytes);
+                    change.apply(Arc::make_mut(&mut bytes));
                 }
             }
-            image.names.insert(name.clone(), image.files.len());
-            let written = bytes.len();
-            let (synced, unsynced) = (bytes.clone(), Vec::new());
-            image.files.push(MemoryFile { bytes, synced, unsynced, written });
+            image.put(name, bytes);
         }
         image.synced_names = image.names.clone();
         Self { disk: Arc::new(Mutex::new(image)) }
@@ -135,6 +170,13 @@ impl MemoryFiles {
 }
 
 impl Disk {
+    /// Puts a file that is synced.
+    fn put(&mut self, name: &str, bytes: Arc<Vec<u8>>) {
+        self.names.insert(name.to_owned(), self.files.len());
+        let (written, synced, unsynced) = (bytes.len(), Arc::clone(&bytes), Vec::new());
+        self.files.push(MemoryFile { bytes, synced, unsynced, written, diverged: false });
+    }
+
     /// Counts an operation, unless the power is off.
     fn operate(&mut self) -> io::Result<()> {
         if self.power_off_at.is_some_and(|at| self.operations >= at) {
@@ -235,7 +277,7 @@ impl OpenFile {
         disk.take_room(end <= written)?;
         let file = &mut disk.files[self.file];
         file.written = file.written.max(end);
-        change.apply(&mut file.bytes);
+        change.apply(Arc::make_mut(&mut file.bytes));
         file.unsynced.push(change);
         Ok(())
     }
@@ -272,10 +314,14 @@ impl StorageBackend for OpenFile {
             return synced;
         }
         let file = &mut disk.files[self.file];
-        for (number, change) in file.unsynced.drain(..).enumerate() {
-            if !fails || number % 2 == 0 {
-                change.apply(&mut file.synced);
-            }
+        file.diverged |= fails;
+        if !file.diverged {
+            file.unsynced.clear();
+            file.synced = Arc::clone(&file.bytes);
+            return synced;
+        }
+        for change in file.unsynced.drain(..).step_by(if fails { 2 } else { 1 }) {
+            change.apply(Arc::make_mut(&mut file.synced));
         }
         synced
     }

@@ -191,7 +191,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, new_cluster_id: uuid::Uuid::new_v4().to_string() }
+        Self { segment_bytes: SEGMENT_BYTES, new_cluster_id: crate::random::id().to_string() }
     }
 }
 

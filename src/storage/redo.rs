@@ -33,6 +33,8 @@ use redb::StorageBackend;
 use super::files::{Files, OpenMode};
 use super::segment::{LoggedChunk, LoggedGroup};
 use crate::limits::{REDO_BYTES, REDO_BYTES_MIN};
+#[cfg(test)]
+use crate::planted;
 use crate::record::crc32c;
 use crate::types::{TopicId, TopicPartition};
 
@@ -130,10 +132,18 @@ impl RedoLog {
         // Whole blocks: none must be read to be written.
         buffer.resize(length, 0);
         self.file.write(*next, buffer)?;
-        self.file.sync_data()?;
+        self.sync()?;
         *next += length as u64;
         *index += 1;
         Ok(true)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if planted::is(planted::Bug::SyncDoesNothing) {
+            return Ok(());
+        }
+        self.file.sync_data()
     }
 
     /// Makes void what a failed append may have left behind the last record: who waited for it
@@ -150,7 +160,7 @@ impl RedoLog {
     /// Begins anew at the file's start. For when the segment has all its groups, durably.
     pub(super) fn begin_anew(&self) {
         let mut state = self.state();
-        let epoch = uuid::Uuid::new_v4().as_u64_pair().0;
+        let epoch = crate::random::id().as_u64_pair().0;
         (state.epoch, state.index, state.next) = (epoch, 0, 0);
     }
 

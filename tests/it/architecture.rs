@@ -11,15 +11,24 @@ const LINE_COLUMNS: usize = 100;
 
 /// What each room may name of the others; of those on a line above, everything.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("types", &["limits"]),
+    ("types", &["limits", "random"]),
     ("limits", &[]),
+    ("random", &[]),
+    ("planted", &[]),
     ("clock", &["types"]),
     ("record", &["types", "limits", "clock"]),
-    ("storage", &["types", "limits", "clock", "record"]),
+    ("storage", &["types", "limits", "clock", "record", "random", "planted"]),
     ("plugin", &["types", "limits", "clock", "record"]),
-    ("broker", &["types", "limits", "clock", "record", "storage"]),
+    ("broker", &["types", "limits", "clock", "record", "storage", "planted"]),
     ("kafka", &["types", "limits", "clock", "record", "broker"]),
     ("pipeline", &["types", "limits", "clock", "record", "plugin", "broker"]),
+    (
+        "simulation",
+        &[
+            "types", "limits", "clock", "record", "random", "planted", "plugin", "storage",
+            "broker", "pipeline",
+        ],
+    ),
     ("http", &["types", "limits", "clock", "record", "broker", "pipeline"]),
     ("config", &["types", "limits", "clock"]),
     (

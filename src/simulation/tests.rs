@@ -1,0 +1,102 @@
+//! The simulation at work: a share of it in every `cargo test`, all of it on demand, and the proof
+//! that it finds what is broken.
+
+use std::time::Instant;
+
+use super::{Plan, Report, simulate};
+use crate::planted::Bug;
+
+/// Seeds that a planted bug may take to be found.
+const SEEDS_PER_BUG: u64 = 10;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+fn assert_well(report: &Report) {
+    let seed = report.seed;
+    assert!(
+        report.objections.is_empty(),
+        "seed {seed}: {:#?}\nrun it again: MILLSTREAM_SEED={seed} cargo test --lib \
+         simulation::tests::a_seed -- --nocapture",
+        report.objections
+    );
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_doubled_by_crashes() {
+    let (mut unlinked, mut faults) = (0, 0);
+    for seed in 0..6 {
+        let report = simulate(seed, Plan::default());
+        assert_well(&report);
+        unlinked += report.unlinked;
+        faults += report.faults;
+    }
+    assert!(unlinked > 10 && faults > 0, "{unlinked} segments unlinked, {faults} faults");
+}
+
+#[test]
+fn a_seed() {
+    if let Some(seed) = number("MILLSTREAM_SEED") {
+        let report = simulate(seed, Plan::default());
+        println!("{report:#?}");
+        assert_well(&report);
+    }
+}
+
+#[test]
+fn a_seed_runs_the_same_way_again() {
+    for seed in [1, 2] {
+        let plan = Plan { crashes: 3, images: 2, ..Plan::default() };
+        assert_eq!(simulate(seed, plan).trace, simulate(seed, plan).trace, "seed {seed}");
+    }
+    assert_ne!(simulate(1, Plan::default()).trace, simulate(2, Plan::default()).trace);
+}
+
+#[test]
+fn each_planted_bug_is_found_within_ten_seeds() {
+    for bug in Bug::ALL {
+        let plan = Plan { bug: Some(bug), ..Plan::default() };
+        let found = (0..SEEDS_PER_BUG).find(|seed| !simulate(*seed, plan).objections.is_empty());
+        let seed = found.unwrap_or_else(|| panic!("{bug:?} is not found"));
+        let report = simulate(seed, plan);
+        println!("{bug:?} is found at seed {seed}: {}", report.objections[0]);
+    }
+}
+
+#[test]
+#[ignore = "a measurement: MILLSTREAM_IMAGES images, by default 100,000"]
+fn all_images() {
+    let images = number("MILLSTREAM_IMAGES").unwrap_or(100_000);
+    let first = number("MILLSTREAM_SEED").unwrap_or(1_000);
+    let started = Instant::now();
+    let mut sum = Report::default();
+    let mut seed = first;
+    while sum.images < images {
+        let report = simulate(seed, Plan::default());
+        assert_well(&report);
+        sum.crashes += report.crashes;
+        sum.images += report.images;
+        sum.crashed_again += report.crashed_again;
+        sum.damaged += report.damaged;
+        sum.faults += report.faults;
+        sum.segments += report.segments;
+        sum.unlinked += report.unlinked;
+        sum.acknowledged += report.acknowledged;
+        sum.found += report.found;
+        sum.lost += report.lost;
+        sum.duplicated += report.duplicated;
+        sum.misordered += report.misordered;
+        sum.half_applied += report.half_applied;
+        sum.unopenable += report.unopenable;
+        sum.opened_us.extend(report.opened_us);
+        seed += 1;
+    }
+    let mut opened = std::mem::take(&mut sum.opened_us);
+    opened.sort_unstable();
+    let at = |share: f64| opened[((opened.len() - 1) as f64 * share) as usize] as f64 / 1_000.0;
+    println!("seeds {first}..{seed}: {sum:#?}");
+    println!("opened in ms: p50 {} p99 {} max {}", at(0.5), at(0.99), at(1.0));
+    println!("took {:?}", started.elapsed());
+}
