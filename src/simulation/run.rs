@@ -36,6 +36,8 @@ pub(super) struct Told {
     pub(super) committed: BTreeMap<i32, Vec<Option<i64>>>,
     /// The topic that comes and goes; what it may be.
     pub(super) temp: Vec<Option<TopicId>>,
+    /// Whether it may also be a new one, of an id that nobody was told.
+    pub(super) temp_is_new: bool,
     /// Versions of the deployment that may be found.
     pub(super) deployed: Vec<u8>,
     /// Least producer id that was not handed out.

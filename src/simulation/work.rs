@@ -103,6 +103,7 @@ impl Life {
             told.committed.insert(partition, vec![found]);
         }
         told.temp = vec![life.broker.topic("temp").map(|topic| topic.id())];
+        told.temp_is_new = false;
         told.deployed = vec![life.deployed()?];
         let ids = life.committer.admin(|store| store.reserve_producer_ids(10))?;
         if ids < told.next_id {
@@ -241,6 +242,7 @@ impl Life {
                 }));
             }
             run.told.temp = vec![self.broker.topic("temp").map(|topic| topic.id())];
+            run.told.temp_is_new = false;
         }
         self.is_out = is_out;
         Ok(())
@@ -451,8 +453,7 @@ impl Life {
         match (done, temp) {
             (true, _) => run.told.temp = vec![now],
             (false, Some(_)) => run.told.temp.push(None),
-            // What its id would have been nobody knows: whatever is there, it is that.
-            (false, None) => {}
+            (false, None) => run.told.temp_is_new = true,
         }
     }
 
