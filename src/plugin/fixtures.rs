@@ -38,7 +38,15 @@ pub(super) fn with_start(text: &str, body: &str) -> String {
 
 pub(super) fn instance(text: &str, limits: Limits) -> Instance {
     let config = [("c".to_owned(), "configured".to_owned())].into();
-    load(text).unwrap().instance(Settings { label: "quakes/strong".to_owned(), config, limits })
+    load(text).unwrap().instance(Settings {
+        pipeline: "quakes".to_owned(),
+        step: "strong".to_owned(),
+        topic: "raw".to_owned(),
+        partition: 3,
+        kind: None,
+        config,
+        limits,
+    })
 }
 
 pub(super) fn record(value: &'static str) -> Record {
