@@ -307,7 +307,7 @@ fn separate(out: &mut String, index: usize) {
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{
-        COMPOSED, FAULTS, FILTER, NO_PLUGIN, ROUTER, engine, load, record, with,
+        COMPOSED, FAULTS, FILTER, NO_PLUGIN, PROCESSOR, ROUTER, engine, load, record, with,
     };
     use super::super::{Limits, Settings};
     use super::*;
@@ -325,6 +325,7 @@ mod tests {
         assert_eq!(load(FILTER).unwrap().kind(), PluginKind::Filter);
         assert_eq!(load(FAULTS).unwrap().kind(), PluginKind::Transformer);
         assert_eq!(load(ROUTER).unwrap().kind(), PluginKind::Router);
+        assert_eq!(load(PROCESSOR).unwrap().kind(), PluginKind::Processor);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{Engine, Instance, Limits, Plugin, PluginError, Settings};
 pub(super) const FAULTS: &str = include_str!("../../tests/fixtures/plugins/faults.wat");
 pub(super) const FILTER: &str = include_str!("../../tests/fixtures/plugins/filter.wat");
 pub(super) const ROUTER: &str = include_str!("../../tests/fixtures/plugins/router.wat");
+pub(super) const PROCESSOR: &str = include_str!("../../tests/fixtures/plugins/processor.wat");
 pub(super) const NO_PLUGIN: &str = include_str!("../../tests/fixtures/plugins/no-plugin.wat");
 pub(super) const COMPOSED: &str = include_str!("../../tests/fixtures/plugins/composed.wat");
 

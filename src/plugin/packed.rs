@@ -474,3 +474,6 @@ impl<'a> Reader<'a> {
         Ok(Header { key, value: self.take_nullable(value)? })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Instances at work, healthy and not.
 
-use super::super::fixtures::{FAULTS, FILTER, ROUTER, instance, load, record, with, with_start};
+use super::super::fixtures::{
+    FAULTS, FILTER, PROCESSOR, ROUTER, instance, load, record, with, with_start,
+};
 use super::super::{Emitted, Verdict};
 use super::*;
 use crate::limits::PLUGIN_TABLE_ELEMENTS;
@@ -258,4 +260,118 @@ fn instances_can_move_between_threads() {
     fn sent<T: Send>() {}
     sent::<Instance>();
     sent::<Plugin>();
+}
+
+fn values(values: &[&'static str]) -> Vec<Record> {
+    let records = (100..).zip(values).map(|(offset, value)| Record { offset, ..record(value) });
+    records.collect()
+}
+
+/// All of a batch, however often it is handed back.
+fn through(instance: &mut Instance, batch: &[Record]) -> Processed {
+    let mut all = Processed::new();
+    while all.len() < batch.len() {
+        let processed = instance.process(&batch[all.len()..]);
+        assert!(!processed.is_empty());
+        all.extend(processed);
+    }
+    all
+}
+
+/// Which call of its instance this was.
+fn packed_calls(instance: &mut Instance) -> String {
+    one(instance, "i").unwrap_err().message
+}
+
+#[test]
+fn a_processor_answers_for_a_batch() {
+    let mut instance = instance(PROCESSOR, LIMITS);
+    let batch = values(&["x-", "k", "d", "e", "E", "2", "b", "P7", "a", "k"]);
+    let batch = &batch[1..];
+    let processed = instance.process(batch);
+    let emit = |at: usize| Emitted::from(batch[at].clone());
+    let chosen = Emitted { partition: Some(7), ..emit(6) };
+    let expected = [
+        Ok(Verdict::Keep),
+        Ok(Verdict::Drop),
+        Err(Failure::new(FailureReason::Failed, "broken")),
+        Ok(Verdict::Emit(vec![emit(3)])),
+        Ok(Verdict::Emit(vec![emit(4), emit(4)])),
+        Err(Failure::new(FailureReason::BadMessage, "broken")),
+        Ok(Verdict::Emit(vec![chosen])),
+        Ok(Verdict::Route(vec!["a".into()])),
+        Ok(Verdict::Keep),
+    ];
+    assert_eq!(processed, expected);
+    // One call for the first eight, one for the ninth.
+    assert_eq!(packed_calls(&mut instance), "3");
+}
+
+#[test]
+fn a_processor_may_do_no_more_than_its_step() {
+    let of = |kind| {
+        let limits = LIMITS;
+        load(PROCESSOR).unwrap().instance(Settings { kind, limits, ..Settings::default() })
+    };
+    for (kind, value, right) in [
+        (PluginKind::Filter, "k", true),
+        (PluginKind::Filter, "d", true),
+        (PluginKind::Filter, "E", false),
+        (PluginKind::Filter, "a", false),
+        (PluginKind::Transformer, "E", true),
+        (PluginKind::Transformer, "a", false),
+        (PluginKind::Router, "a", true),
+        (PluginKind::Router, "k", true),
+        (PluginKind::Router, "d", false),
+        (PluginKind::Router, "E", false),
+    ] {
+        let result = one(&mut of(Some(kind)), value);
+        assert_eq!(result.is_ok(), right, "{kind} {value}: {result:?}");
+        if let Err(failure) = result {
+            assert_eq!(failure.reason, FailureReason::Contract);
+        }
+        assert!(one(&mut of(None), value).is_ok());
+    }
+}
+
+#[test]
+fn one_bad_record_of_ten_thousand_costs_one_record() {
+    let limits = Limits { call_ms: 300, ..LIMITS };
+    for (value, reason) in [
+        ("t", FailureReason::Trap),
+        ("x", FailureReason::Contract),
+        ("s", FailureReason::Timeout),
+        ("m", FailureReason::Limit(LimitHit::new(LimitKind::Memory, 0, 0))),
+    ] {
+        let mut instance = instance(PROCESSOR, limits);
+        let mut batch = values(&["k"; 10_000]);
+        for bad in [1, 6_000, 6_001] {
+            batch[bad].value = Some(Bytes::from_static(value.as_bytes()));
+        }
+        let processed = through(&mut instance, &batch);
+        let failed: Vec<usize> =
+            (0..).zip(&processed).filter(|(_, r)| r.is_err()).map(|(i, _)| i).collect();
+        assert_eq!(failed, [1, 6_000, 6_001], "{value}");
+        for at in failed {
+            let found = processed[at].as_ref().unwrap_err().reason;
+            assert_eq!(found.as_str(), reason.as_str(), "{value}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_is_too_much_as_a_whole_costs_no_record() {
+    let mut instance = instance(PROCESSOR, LIMITS);
+    let processed = through(&mut instance, &values(&["O"; 3_000]));
+    assert!(processed.iter().all(|result| *result == Ok(Verdict::Keep)));
+}
+
+#[test]
+fn a_processor_is_not_shown_a_header_name_that_is_not_utf8() {
+    let mut instance = instance(PROCESSOR, LIMITS);
+    let mut batch = values(&["k", "k", "k"]);
+    batch[1].headers.push(Header { key: Bytes::from_static(b"\xff"), value: None });
+    let processed = instance.process(&batch);
+    assert_eq!(processed[1].as_ref().unwrap_err().reason, FailureReason::BadMessage);
+    assert!(processed.len() == 3 && processed[0].is_ok() && processed[2].is_ok());
 }
