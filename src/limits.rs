@@ -234,6 +234,13 @@ pub const PLUGIN_HANDLES: usize = 1_000;
 pub const PLUGIN_CALL_MS: u64 = 1_000;
 /// Most time that a step may be given for one call, milliseconds. A pipeline stops no faster.
 pub const PLUGIN_CALL_MS_MAX: u64 = 10_000;
+/// Records of one call of a processor; more save nothing.
+pub const PLUGIN_PACKED_RECORDS: usize = 1_024;
+/// Bytes of records after which such a call is closed; one record may be larger.
+pub const PLUGIN_PACKED_BYTES: usize = MIB;
+/// Time of such a call of several records, milliseconds, if a step gives its calls no less. There
+/// are as many records as take a tenth of it.
+pub const PLUGIN_PACKED_CALL_MS: u64 = 200;
 /// Period of the clock that ends overlong plugin calls, milliseconds.
 pub const PLUGIN_TICK_MS: u64 = 10;
 /// Time after which a plugin's batch is handed back as far as it has come, milliseconds.
@@ -348,6 +355,7 @@ const _: () = {
     assert!(MEMBER_ID_PREFIX_BYTES < GROUP_ID_BYTES);
     assert!(PLUGIN_TICK_MS < PLUGIN_CALL_MS);
     assert!(PLUGIN_CALL_MS <= PLUGIN_CALL_MS_MAX);
+    assert!(PLUGIN_PACKED_CALL_MS <= PLUGIN_CALL_MS);
     assert!(PLUGIN_MEMORY_BYTES <= PLUGIN_MEMORY_BYTES_MAX);
     assert!(PLUGIN_MEMORY_MARK_PERCENT < 100);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
@@ -357,5 +365,5 @@ const _: () = {
     assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);
     assert!(FEED_RECORDS <= HTTP_RECORDS);
     assert!(SHUTDOWN_MS + PLUGIN_CALL_MS < STOP_MS);
-    assert!(PLUGIN_CALL_MS_MAX < STOP_MS);
+    assert!(PLUGIN_CALL_MS_MAX + PLUGIN_PACKED_CALL_MS < STOP_MS);
 };

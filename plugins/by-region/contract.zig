@@ -37,7 +37,7 @@ pub fn exportRouter(comptime route: Route) void {
     const Exported = struct {
         var returned: Result = undefined;
 
-        // The message's fields, flattened: key, value, headers, timestamp.
+        // The message's fields, flattened: key, value, headers, timestamp, partition.
         fn call(
             _: u32,
             _: [*]u8,
@@ -48,6 +48,8 @@ pub fn exportRouter(comptime route: Route) void {
             _: [*]u8,
             _: usize,
             _: i64,
+            _: u32,
+            _: u32,
         ) callconv(.c) *Result {
             const given = if (has_value == 1) value[0..value_len] else null;
             returned = lower(route(given)) catch failure(1, "out of memory");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
 use super::pass::Pace;
-use super::placed::{AllTerms, batch_bytes, record_bytes};
+use super::placed::{AllTerms, Placed, batch_bytes, record_bytes};
 use super::step::Chain;
 use crate::broker::{
     Append, Commit, CommittedOffset, LEADER_EPOCH, OffsetChange, PartitionRead, StateChange,
@@ -81,7 +81,7 @@ impl Worker {
     pub(super) fn new(
         pipeline: PipelineName,
         source: TopicPartition,
-        chain: Chain,
+        mut chain: Chain,
         targets: BTreeMap<TopicName, Target>,
         (checkpoint, position): (Offset, Offset),
         counts: Counts,
@@ -89,6 +89,8 @@ impl Worker {
         let source_records =
             SourceRecords { position, batches: Vec::new().into_iter(), records: None };
         let waiting = Vec::new();
+        let partitions = targets.iter().map(|(name, target)| (name.clone(), target.partitions));
+        chain.partitions = partitions.collect();
         Self { pipeline, source, chain, targets, checkpoint, counts, source_records, waiting }
     }
 
@@ -141,16 +143,16 @@ impl Worker {
         Ok(Prepared { commit: Some(commit), failed, halt })
     }
 
-    fn appends(&self, outputs: Vec<(TopicName, Record)>) -> Result<Vec<Append>, AssembleError> {
+    fn appends(&self, outputs: Vec<Placed>) -> Result<Vec<Append>, AssembleError> {
         let mut assembly = Assembly::default();
-        for (topic, record) in outputs {
+        for Placed { topic, record, partition, .. } in outputs {
             let Some(target) = self.targets.get(&topic) else {
                 return Err(AssembleError::NoTopic(topic));
             };
-            let index = match &record.key {
+            let index = partition.unwrap_or_else(|| match &record.key {
                 Some(key) => crate::record::partition_for_key(key, target.partitions),
                 None => self.source.partition % target.partitions.max(1),
-            };
+            });
             let partition = TopicPartition { topic: target.id, partition: index };
             let terms = self.chain.terms.get(&topic);
             assembly.push(partition, &record, terms).map_err(AssembleError::Write)?;

@@ -22,9 +22,9 @@ use crate::types::{PipelineName, PluginName, TopicName};
 pub struct World {
     /// The broker's topics.
     pub topics: BTreeMap<TopicName, ExistingTopic>,
-    /// What is known of each component, by its path as written in the manifest; an error says why
-    /// a component cannot be used.
-    pub components: BTreeMap<String, Result<StepKind, String>>,
+    /// What is known of each component, by its path as written in the manifest: the kind of step
+    /// that it is for, none if it fits all; or why it cannot be used.
+    pub components: BTreeMap<String, Result<Option<StepKind>, String>>,
     /// The deployed pipelines. One of a name that the manifest has too is about to be replaced.
     pub deployed: Vec<Flow>,
 }
@@ -373,7 +373,7 @@ impl<'a> Checker<'a> {
             };
             let path = plugin.component.as_ref().map(Spanned::get_ref);
             let known = path.and_then(|path| self.world.components.get(path));
-            let Some(Ok(found)) = known else { continue };
+            let Some(Ok(Some(found))) = known else { continue };
             if found != kind {
                 let message = format!(
                     "plugin `{name}` is {} and cannot be used as {}; write `{found} = \"{name}\"`",

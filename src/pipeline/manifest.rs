@@ -16,6 +16,7 @@ use crate::limits::{
     RETRY_BACKOFF_MS, RETRY_BACKOFF_MS_DEFAULT, RETRY_BACKOFF_MS_MAX, STEP_CALL_MS,
     STEP_MEMORY_MIB,
 };
+use crate::plugin::PluginKind;
 use crate::types::{PipelineName, PluginName, TopicName};
 
 /// What could be read of a manifest. A field is `None` or empty where it is missing or wrong; the
@@ -101,6 +102,15 @@ impl StepKind {
             Self::Filter => "filter",
             Self::Transform => "transform",
             Self::Route => "route",
+        }
+    }
+
+    /// What such a step's plugin is for.
+    pub(super) fn plugin_kind(self) -> PluginKind {
+        match self {
+            Self::Filter => PluginKind::Filter,
+            Self::Transform => PluginKind::Transformer,
+            Self::Route => PluginKind::Router,
         }
     }
 

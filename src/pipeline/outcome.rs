@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::placed::Placed;
 use crate::plugin::Failure;
-use crate::record::Record;
-use crate::types::{Offset, TopicName};
+use crate::types::Offset;
 
 /// What came of a batch.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Outcome {
     /// unless `halt` says why not. The rest is to be offered again.
     pub(super) done: usize,
     /// Records to write, in the order of their sources.
-    pub(super) outputs: Vec<(TopicName, Record)>,
+    pub(super) outputs: Vec<Placed>,
     pub(super) counts: Counts,
     /// Each source record that was skipped or became a dead letter.
     pub(super) failed: Vec<FailedRecord>,

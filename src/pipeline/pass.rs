@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::placed::Placed;
 use crate::limits::PLUGIN_BATCH_MS;
-use crate::plugin::Failure;
+use crate::plugin::{Emitted, Failure};
 use crate::record::Record;
 use crate::types::Offset;
 
@@ -54,17 +54,32 @@ impl Run<'_> {
     }
 }
 
-/// Records between two steps, with the source record that each was made of; never descending.
+/// Records between two steps, with the source record that each was made of, never descending, and
+/// the partition that a step has chosen for it.
 #[derive(Default)]
 pub(super) struct Stream {
     pub(super) records: Vec<Record>,
     pub(super) sources: Vec<usize>,
+    pub(super) chosen: Vec<Option<u32>>,
 }
 
 impl Stream {
-    pub(super) fn push(&mut self, source: usize, record: Record) {
-        self.records.push(record);
+    pub(super) fn new(records: Vec<Record>) -> Self {
+        let sources = (0..records.len()).collect();
+        let chosen = vec![None; records.len()];
+        Self { records, sources, chosen }
+    }
+
+    pub(super) fn push(&mut self, source: usize, emitted: Emitted) {
+        self.records.push(emitted.record);
         self.sources.push(source);
+        self.chosen.push(emitted.partition);
+    }
+
+    /// A record as it came.
+    pub(super) fn get(&self, at: usize) -> Option<Emitted> {
+        let (record, partition) = (self.records.get(at)?.clone(), *self.chosen.get(at)?);
+        Some(Emitted { record, partition })
     }
 }
 

@@ -8,15 +8,18 @@ use crate::limits::{
     PIPELINE_COMMIT_BYTES, PIPELINE_OUTPUT_BATCH_BYTES, RECORD_HEADERS, STEP_OUTPUT_BYTES,
     STEP_OUTPUT_RECORDS,
 };
-use crate::plugin::{Failure, FailureReason, LimitHit, LimitKind};
+use crate::plugin::{Emitted, Failure, FailureReason, LimitHit, LimitKind};
 use crate::record::{BatchBuilder, Compression, Record, Terms};
-use crate::types::TopicName;
+use crate::types::{PartitionIndex, TopicName};
 
 /// A record to write, and the index of the source record in its batch that it was made of.
+#[derive(Debug)]
 pub(super) struct Placed {
     pub(super) source: usize,
     pub(super) topic: TopicName,
     pub(super) record: Record,
+    /// The partition that a step has chosen; it is there.
+    pub(super) partition: Option<PartitionIndex>,
 }
 
 /// What one step has made of one source record.
@@ -54,14 +57,19 @@ impl Made {
 /// What the topics that a pipeline writes ask of records.
 pub(super) type AllTerms = BTreeMap<TopicName, Terms>;
 
+/// How many partitions they have.
+pub(super) type Partitions = BTreeMap<TopicName, PartitionIndex>;
+
 /// Puts a record in an output, if its topic accepts it.
 pub(super) fn place(
     source: usize,
     topic: TopicName,
-    record: Record,
-    terms: &AllTerms,
+    Emitted { record, partition }: Emitted,
+    (terms, partitions): (&AllTerms, &Partitions),
     outputs: &mut Vec<Placed>,
 ) -> Result<(), Failure> {
+    let partition = partition.map(|chosen| chosen_partition(chosen, &topic, partitions));
+    let partition = partition.transpose()?;
     let any = Terms::default();
     let terms = terms.get(&topic).unwrap_or(&any);
     if let Some(problem) = terms.refusal(record.timestamp, record.key.is_some()) {
@@ -81,8 +89,23 @@ pub(super) fn place(
         );
         return Err(Failure { reason: FailureReason::Limit(hit), message });
     }
-    outputs.push(Placed { source, topic, record });
+    outputs.push(Placed { source, topic, record, partition });
     Ok(())
+}
+
+fn chosen_partition(
+    chosen: u32,
+    topic: &TopicName,
+    partitions: &Partitions,
+) -> Result<PartitionIndex, Failure> {
+    let count = partitions.get(topic).copied().unwrap_or_default();
+    match PartitionIndex::try_from(chosen).ok().filter(|index| *index < count) {
+        Some(index) => Ok(index),
+        None => {
+            let message = format!("partition {chosen} was chosen, topic {topic} has {count}");
+            Err(Failure { reason: FailureReason::Contract, message })
+        }
+    }
 }
 
 /// Whether a batch can hold the record, if need be alone and compressed: it may have come in a

@@ -321,8 +321,15 @@ impl PartitionTask {
         if let Some(call_ms) = step.limits.call_ms {
             limits.call_ms = call_ms;
         }
-        let label = format!("{}/{}-{}", self.job.plan.name, index + 1, step.plugin);
-        let settings = Settings { label, config: step.config.clone(), limits };
+        let settings = Settings {
+            pipeline: self.job.plan.name.to_string(),
+            step: format!("{}-{}", index + 1, step.plugin),
+            topic: self.topic.to_string(),
+            partition: self.source.partition,
+            kind: Some(step.kind.plugin_kind()),
+            config: step.config.clone(),
+            limits,
+        };
         let mut instance = plugin.instance(settings);
         Step {
             plugin: step.plugin.to_string(),

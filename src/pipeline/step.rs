@@ -11,8 +11,8 @@ use super::dead_letter::{self, Origin};
 use super::manifest::OnError;
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
 use super::pass::{Pace, Retries, Run, Stream};
-use super::placed::{AllTerms, Made, Placed, cut_by_bytes, place, record_bytes};
-use crate::plugin::{Failure, FailureReason, Processed, Verdict};
+use super::placed::{AllTerms, Made, Partitions, Placed, cut_by_bytes, place, record_bytes};
+use crate::plugin::{Emitted, Failure, FailureReason, Processed, Verdict};
 use crate::record::Record;
 use crate::types::TopicName;
 
@@ -38,6 +38,8 @@ pub(super) struct Chain {
     pub(super) dead_letter: Option<TopicName>,
     /// What the topics above ask of records as things are.
     pub(super) terms: AllTerms,
+    /// How many partitions they have.
+    pub(super) partitions: Partitions,
     retries: Retries,
 }
 
@@ -48,8 +50,9 @@ impl Chain {
         output: Option<TopicName>,
         dead_letter: Option<TopicName>,
     ) -> Self {
-        let (terms, retries) = (AllTerms::default(), Retries::default());
-        Self { origin, steps, output, dead_letter, terms, retries }
+        let (terms, partitions) = (AllTerms::default(), Partitions::default());
+        let retries = Retries::default();
+        Self { origin, steps, output, dead_letter, terms, partitions, retries }
     }
 
     /// Takes a batch of source records through all steps, or as many as there is time for.
@@ -61,7 +64,7 @@ impl Chain {
             halt: None,
             outputs: Vec::new(),
         };
-        let mut stream = Stream { records: batch.to_vec(), sources: (0..batch.len()).collect() };
+        let mut stream = Stream::new(batch.to_vec());
         for step in 0..self.steps.len() {
             stream = self.run_step(step, &stream, &mut run, pace);
         }
@@ -93,27 +96,30 @@ impl Chain {
             let end = stream.sources.partition_point(|source| *source < run.cut);
             let Some(step) = self.steps.get_mut(index) else { break };
             let offered = stream.records.get(at..end).unwrap_or_default();
-            let Processed { verdicts, failure } = (step.process)(offered);
-            let progress = !verdicts.is_empty() || failure.is_some();
-            for verdict in verdicts.into_iter().take(end - at) {
-                self.apply(index, verdict, (stream, at), (&mut next, &mut made), run);
-                at += 1;
-            }
-            if let Some(failure) = failure {
-                // A verdict before may have failed the same source record; the first one counts.
-                if let Some(&source) = stream.sources.get(at) {
-                    self.fail(index, source, failure, run);
-                }
-                at += 1;
-                // A plugin that only fails would take its time for every record.
-                if pace.is_up(began) {
-                    run.cut_before(stream.sources.get(at).copied());
-                }
-            } else if !progress {
+            let processed = (step.process)(offered);
+            if processed.is_empty() {
                 let message = "the plugin host returned nothing".to_owned();
                 self.fail(index, source, Failure { reason: FailureReason::Contract, message }, run);
-            } else if at < end {
-                // Handed back early.
+                continue;
+            }
+            let ended_by_failure = processed.last().is_some_and(Result::is_err);
+            for result in processed.into_iter().take(end - at) {
+                match result {
+                    Ok(verdict) => {
+                        self.apply(index, verdict, (stream, at), (&mut next, &mut made), run);
+                    }
+                    // A result before may have failed the same source record; the first one counts.
+                    Err(failure) => {
+                        if let Some(&source) = stream.sources.get(at) {
+                            self.fail(index, source, failure, run);
+                        }
+                    }
+                }
+                at += 1;
+            }
+            // Handed back early, for good reason unless a failure ended it. But a plugin that only
+            // fails would take its time for every record.
+            if at < end && (!ended_by_failure || pace.is_up(began)) {
                 run.cut_before(stream.sources.get(at).copied());
             }
         }
@@ -128,25 +134,24 @@ impl Chain {
         (next, made): (&mut Stream, &mut Made),
         run: &mut Run<'_>,
     ) {
-        let (Some(record), Some(&source)) = (stream.records.get(at), stream.sources.get(at)) else {
-            return;
-        };
+        let Some(&source) = stream.sources.get(at) else { return };
         if source >= run.cut || run.failed.contains_key(&source) {
             return;
         }
-        let mut pass = |record: Record| {
-            made.add(source, record_bytes(&record))?;
-            next.push(source, record);
+        let pass = |emitted: Emitted| {
+            made.add(source, record_bytes(&emitted.record))?;
+            next.push(source, emitted);
             Ok(())
         };
         let result = match verdict {
-            Verdict::Keep => pass(record.clone()),
+            Verdict::Keep => stream.get(at).map_or(Ok(()), pass),
             Verdict::Drop => Ok(()),
             Verdict::Emit(records) => records.into_iter().try_for_each(pass),
             Verdict::Route(names) => names.iter().try_for_each(|name| {
-                made.add(source, record_bytes(record))?;
+                let Some(kept) = stream.get(at) else { return Ok(()) };
+                made.add(source, record_bytes(&kept.record))?;
                 let topic = self.routed(index, name)?;
-                place(source, topic, record.clone(), &self.terms, &mut run.outputs)
+                place(source, topic, kept, (&self.terms, &self.partitions), &mut run.outputs)
             }),
         };
         if let Err(failure) = result {
@@ -168,11 +173,14 @@ impl Chain {
     /// What came through all steps goes to the output, if there is one.
     fn write(&self, stream: Stream, run: &mut Run<'_>) {
         let Some(output) = &self.output else { return };
-        for (record, source) in stream.records.into_iter().zip(stream.sources) {
+        let records = stream.records.into_iter().zip(stream.chosen);
+        for ((record, partition), source) in records.zip(stream.sources) {
             if source >= run.cut || run.failed.contains_key(&source) {
                 continue;
             }
-            let placed = place(source, output.clone(), record, &self.terms, &mut run.outputs);
+            let emitted = Emitted { record, partition };
+            let terms = (&self.terms, &self.partitions);
+            let placed = place(source, output.clone(), emitted, terms, &mut run.outputs);
             if let Err(failure) = placed {
                 self.fail(self.steps.len().saturating_sub(1), source, failure, run);
             }
@@ -225,7 +233,6 @@ impl Chain {
             let record = self.failed_record(batch, source, index, &failure)?;
             Some(self.halt(index, record))
         });
-        let outputs = outputs.into_iter().map(|placed| (placed.topic, placed.record)).collect();
         Outcome { done, outputs, counts, failed: failures, halt }
     }
 
@@ -242,7 +249,8 @@ impl Chain {
                 continue;
             }
             let letter = dead_letter::make(&self.origin, (*index, step), record, failure);
-            let placed = place(source, topic.clone(), letter, &self.terms, &mut run.outputs);
+            let terms = (&self.terms, &self.partitions);
+            let placed = place(source, topic.clone(), letter.into(), terms, &mut run.outputs);
             if let Err(refused) = placed {
                 // What can be written nowhere must not get lost.
                 let message = format!("no dead letter can be made of it: {}", refused.message);

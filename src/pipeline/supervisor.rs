@@ -418,11 +418,13 @@ fn new_topic(topic: &PlannedTopic) -> NewTopic {
     }
 }
 
-fn step_kind(kind: PluginKind) -> StepKind {
+/// The kind of step that a plugin is for; none if it fits all.
+fn step_kind(kind: PluginKind) -> Option<StepKind> {
     match kind {
-        PluginKind::Filter => StepKind::Filter,
-        PluginKind::Transformer => StepKind::Transform,
-        PluginKind::Router => StepKind::Route,
+        PluginKind::Filter => Some(StepKind::Filter),
+        PluginKind::Transformer => Some(StepKind::Transform),
+        PluginKind::Router => Some(StepKind::Route),
+        PluginKind::Processor => None,
     }
 }
 

@@ -19,10 +19,12 @@ pub(super) mod bindings {
 
             world plugins {
                 import millstream:plugin/config@0.1.0;
+                import millstream:plugin/context@0.1.0;
                 import millstream:plugin/logging@0.1.0;
                 export millstream:plugin/filter@0.1.0;
                 export millstream:plugin/transformer@0.1.0;
                 export millstream:plugin/router@0.1.0;
+                export millstream:plugin/processor@0.1.0;
             }
         ",
         world: "millstream:host/plugins",
@@ -35,7 +37,7 @@ pub(super) mod bindings {
 pub const CONTRACT_VERSION: &str = "0.1.0";
 
 const PACKAGE: &str = "millstream:plugin/";
-const OFFERED: [&str; 3] = ["types", "config", "logging"];
+const OFFERED: [&str; 4] = ["types", "config", "context", "logging"];
 /// How many names, and how many bytes of a type, a message shows.
 const NAMES_SHOWN: usize = 10;
 const TYPE_BYTES_SHOWN: usize = 400;
@@ -49,10 +51,12 @@ pub enum PluginKind {
     Transformer,
     /// Names the outputs it goes to.
     Router,
+    /// Any of these, in the packed form: a batch a call.
+    Processor,
 }
 
 impl PluginKind {
-    const ALL: [Self; 3] = [Self::Filter, Self::Transformer, Self::Router];
+    const ALL: [Self; 4] = [Self::Filter, Self::Transformer, Self::Router, Self::Processor];
 
     /// The name of the interface in `wit/`.
     pub fn as_str(self) -> &'static str {
@@ -60,6 +64,7 @@ impl PluginKind {
             Self::Filter => "filter",
             Self::Transformer => "transformer",
             Self::Router => "router",
+            Self::Processor => "processor",
         }
     }
 
@@ -68,15 +73,18 @@ impl PluginKind {
             Self::Filter => "keep",
             Self::Transformer => "transform",
             Self::Router => "route",
+            Self::Processor => "process",
         }
     }
 
-    fn result(self) -> String {
-        match self {
+    fn signature(self) -> String {
+        let result = match self {
             Self::Filter => "bool".to_owned(),
             Self::Transformer => format!("list<{MESSAGE}>"),
             Self::Router => "list<string>".to_owned(),
-        }
+            Self::Processor => return "func(batch: list<u8>) -> list<u8>".to_owned(),
+        };
+        format!("func(message: {MESSAGE}) -> result<{result}, {ERROR}>")
     }
 }
 
@@ -87,7 +95,8 @@ impl fmt::Display for PluginKind {
 }
 
 const MESSAGE: &str = "record{key: option<list<u8>>, value: option<list<u8>>, headers: \
-                       list<record{name: string, value: option<list<u8>>}>, timestamp-ms: s64}";
+                       list<record{name: string, value: option<list<u8>>}>, timestamp-ms: s64, \
+                       partition: option<u32>}";
 const ERROR: &str = "variant{bad-message(string), failed(string)}";
 
 /// Checks what can be seen without a compiler: the size, and that it is a component at all.
@@ -129,7 +138,7 @@ pub(super) fn check(
         Some(_) => "no function".to_owned(),
         None => "missing".to_owned(),
     };
-    let expected = format!("func(message: {MESSAGE}) -> result<{}, {ERROR}>", kind.result());
+    let expected = kind.signature();
     if found != expected {
         let name = format!("{name}#{}", kind.function());
         return Err(PluginError::Signature { name, found, expected });
@@ -298,7 +307,7 @@ fn separate(out: &mut String, index: usize) {
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{
-        COMPOSED, FAULTS, FILTER, NO_PLUGIN, ROUTER, engine, load, record, with,
+        COMPOSED, FAULTS, FILTER, NO_PLUGIN, PROCESSOR, ROUTER, engine, load, record, with,
     };
     use super::super::{Limits, Settings};
     use super::*;
@@ -316,12 +325,22 @@ mod tests {
         assert_eq!(load(FILTER).unwrap().kind(), PluginKind::Filter);
         assert_eq!(load(FAULTS).unwrap().kind(), PluginKind::Transformer);
         assert_eq!(load(ROUTER).unwrap().kind(), PluginKind::Router);
+        assert_eq!(load(PROCESSOR).unwrap().kind(), PluginKind::Processor);
     }
 
     #[test]
     fn the_version_is_that_of_the_wit_package() {
         let package = format!("package millstream:plugin@{CONTRACT_VERSION};");
-        for file in ["types", "config", "logging", "filter", "transformer", "router"] {
+        for file in [
+            "types",
+            "config",
+            "context",
+            "logging",
+            "filter",
+            "transformer",
+            "router",
+            "processor",
+        ] {
             let path = format!("{}/wit/{file}.wit", env!("CARGO_MANIFEST_DIR"));
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.lines().any(|line| line == package), "{path}");
@@ -368,7 +387,7 @@ mod tests {
             let Ok(plugin) = engine().load(&bytes) else { continue };
             let mut instance = plugin.instance(Settings { limits, ..Settings::default() });
             let processed = instance.process(&[record("x")]);
-            assert_eq!(processed.verdicts.len() + usize::from(processed.failure.is_some()), 1);
+            assert_eq!(processed.len(), 1);
         }
     }
 
@@ -378,7 +397,7 @@ mod tests {
             refused(NO_PLUGIN),
             "the component is no plugin: it exports example:tools/runner@1.0.0; expected is one \
              of millstream:plugin/filter@0.1.0, millstream:plugin/transformer@0.1.0, \
-             millstream:plugin/router@0.1.0"
+             millstream:plugin/router@0.1.0, millstream:plugin/processor@0.1.0"
         );
         assert!(refused("(component)").contains("it exports nothing;"));
     }
@@ -405,7 +424,7 @@ mod tests {
             "the component imports wasi:filesystem/preopens@0.2.6, \
              wasi:clocks/monotonic-clock@0.2.6; a plugin can import \
              millstream:plugin/types@0.1.0, millstream:plugin/config@0.1.0, \
-             millstream:plugin/logging@0.1.0 and nothing else"
+             millstream:plugin/context@0.1.0, millstream:plugin/logging@0.1.0 and nothing else"
         );
         let other = "(component
             (import \"millstream:plugin/config@0.1.0\" (instance

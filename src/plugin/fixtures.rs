@@ -11,6 +11,7 @@ use super::{Engine, Instance, Limits, Plugin, PluginError, Settings};
 pub(super) const FAULTS: &str = include_str!("../../tests/fixtures/plugins/faults.wat");
 pub(super) const FILTER: &str = include_str!("../../tests/fixtures/plugins/filter.wat");
 pub(super) const ROUTER: &str = include_str!("../../tests/fixtures/plugins/router.wat");
+pub(super) const PROCESSOR: &str = include_str!("../../tests/fixtures/plugins/processor.wat");
 pub(super) const NO_PLUGIN: &str = include_str!("../../tests/fixtures/plugins/no-plugin.wat");
 pub(super) const COMPOSED: &str = include_str!("../../tests/fixtures/plugins/composed.wat");
 
@@ -38,7 +39,15 @@ pub(super) fn with_start(text: &str, body: &str) -> String {
 
 pub(super) fn instance(text: &str, limits: Limits) -> Instance {
     let config = [("c".to_owned(), "configured".to_owned())].into();
-    load(text).unwrap().instance(Settings { label: "quakes/strong".to_owned(), config, limits })
+    load(text).unwrap().instance(Settings {
+        pipeline: "quakes".to_owned(),
+        step: "strong".to_owned(),
+        topic: "raw".to_owned(),
+        partition: 3,
+        kind: None,
+        config,
+        limits,
+    })
 }
 
 pub(super) fn record(value: &'static str) -> Record {

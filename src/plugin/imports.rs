@@ -1,4 +1,5 @@
-//! What a plugin can import: the step's configuration, and lines in the log. No WASI.
+//! What a plugin can import: the step's configuration, where its records come from, and lines in
+//! the log. No WASI.
 
 use std::sync::Arc;
 
@@ -6,25 +7,29 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::limits::{PLUGIN_LOG_BYTES, PLUGIN_LOG_LINES};
 
-use super::contract::bindings::millstream::plugin::{config, logging, types};
+use super::contract::bindings::millstream::plugin::{config, context, logging, types};
 use super::instance::Settings;
 use super::limits::Limiter;
+use crate::types::Offset;
 
 /// The host's side of one instance.
 pub(super) struct Host {
     pub(super) settings: Arc<Settings>,
     pub(super) limiter: Limiter,
+    /// Of the first record of the call, or of the one before.
+    offset: Offset,
     log_lines: usize,
 }
 
 impl Host {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
         let limiter = Limiter::new(&settings.limits);
-        Self { settings, limiter, log_lines: 0 }
+        Self { settings, limiter, offset: -1, log_lines: 0 }
     }
 
     /// Forgets what the call before has logged and which limit it hit.
-    pub(super) fn begin_call(&mut self) {
+    pub(super) fn begin_call(&mut self, offset: Offset) {
+        self.offset = offset;
         self.log_lines = 0;
         self.limiter.take_hit();
     }
@@ -32,7 +37,7 @@ impl Host {
     /// Says how many lines of the call were not written.
     pub(super) fn end_call(&mut self) {
         if let Some(more) = self.log_lines.checked_sub(PLUGIN_LOG_LINES).filter(|more| *more > 0) {
-            let step = self.settings.label.as_str();
+            let step = self.settings.label();
             tracing::warn!(step, "{more} further lines of one plugin call are not written");
         }
     }
@@ -42,6 +47,7 @@ impl Host {
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     types::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     config::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    context::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     logging::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)
 }
 
@@ -53,13 +59,35 @@ impl config::Host for Host {
     }
 }
 
+impl context::Host for Host {
+    fn pipeline(&mut self) -> String {
+        self.settings.pipeline.clone()
+    }
+
+    fn step(&mut self) -> String {
+        self.settings.step.clone()
+    }
+
+    fn topic(&mut self) -> String {
+        self.settings.topic.clone()
+    }
+
+    fn partition(&mut self) -> u32 {
+        self.settings.partition.unsigned_abs()
+    }
+
+    fn offset(&mut self) -> i64 {
+        self.offset
+    }
+}
+
 impl logging::Host for Host {
     fn log(&mut self, level: logging::Level, text: String) {
         self.log_lines = self.log_lines.saturating_add(1);
         if self.log_lines > PLUGIN_LOG_LINES {
             return;
         }
-        let step = self.settings.label.as_str();
+        let step = self.settings.label();
         let line = one_line(&text);
         match level {
             logging::Level::Debug => tracing::debug!(step, "{line}"),
@@ -121,7 +149,7 @@ mod tests {
     fn a_plugin_logs_under_its_steps_name_and_within_bounds() {
         let text = logged(|| {
             let mut plugin = instance(FAULTS, Limits::default());
-            assert_eq!(plugin.process(&["L", "x"].map(record)).failure, None);
+            assert!(plugin.process(&["L", "x"].map(record)).iter().all(Result::is_ok));
         });
         let lines = |what: &str| text.lines().filter(|line| line.contains(what)).count();
         assert_eq!(lines("broken step=\"quakes/strong\""), PLUGIN_LOG_LINES, "{text}");

@@ -9,17 +9,22 @@ use wasmtime::component::InstancePre;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::limits::{
-    PLUGIN_BATCH_MS, PLUGIN_HANDLES, PLUGIN_INSTANCES, PLUGIN_OUTPUT_BYTES, PLUGIN_TICK_MS,
+    PLUGIN_BATCH_MS, PLUGIN_HANDLES, PLUGIN_INSTANCES, PLUGIN_OUTPUT_BYTES, PLUGIN_PACKED_BYTES,
+    PLUGIN_PACKED_CALL_MS, PLUGIN_TICK_MS,
 };
 use crate::record::Record;
+use crate::types::PartitionIndex;
 
 use super::PluginError;
 use super::contract::PluginKind;
+use super::contract::bindings::exports::millstream::plugin::processor;
 use super::engine::Shared;
 use super::imports::Host;
-use super::limits::{LimitHit, LimitKind, Limits};
+use super::limits::{LimitHit, LimitKind, Limits, call_ticks};
 use super::outcome::{Failure, FailureReason, Processed};
-use super::typed::{Called, Exports, Guest, RECORD_SIZE};
+use super::packed::{self, Malformed};
+use super::sizing::Sizing;
+use super::typed::{self, Called, RECORD_SIZE};
 
 /// A component that was checked and compiled. Cheap to clone.
 #[derive(Clone)]
@@ -65,7 +70,13 @@ impl Plugin {
     pub fn instance(&self, settings: Settings) -> Instance {
         let limits = settings.limits.clamped();
         let settings = Arc::new(Settings { limits, ..settings });
-        Instance { plugin: self.clone(), settings, live: None }
+        Instance {
+            plugin: self.clone(),
+            settings,
+            live: None,
+            batch: Vec::new(),
+            sizing: Sizing::default(),
+        }
     }
 }
 
@@ -81,12 +92,27 @@ impl fmt::Debug for Plugin {
 /// How a step uses its plugin.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Names the step in the log, as `pipeline/step`.
-    pub label: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The step's number and its plugin's name, as in `2-flatten`.
+    pub step: String,
+    /// The source topic.
+    pub topic: String,
+    /// The source partition.
+    pub partition: PartitionIndex,
+    /// What the step is for: a processor may do no more than that. Without it, anything.
+    pub kind: Option<PluginKind>,
     /// What the plugin reads through `config`.
     pub config: BTreeMap<String, String>,
     /// What the plugin may use.
     pub limits: Limits,
+}
+
+impl Settings {
+    /// Names the step in the log.
+    pub(super) fn label(&self) -> String {
+        format!("{}/{}", self.pipeline, self.step)
+    }
 }
 
 /// A plugin at work in one step, for one source partition.
@@ -95,6 +121,9 @@ pub struct Instance {
     settings: Arc<Settings>,
     /// None before the first record and after a call that broke it.
     live: Option<Live>,
+    /// The bytes of a packed call, kept for the next one's.
+    batch: Vec<u8>,
+    sizing: Sizing,
 }
 
 struct Live {
@@ -102,51 +131,181 @@ struct Live {
     guest: Guest,
 }
 
+/// Where a component's function is found; looked up once a plugin.
+enum Exports {
+    Typed(typed::Exports),
+    Packed(processor::GuestIndices),
+}
+
+/// An instance's function; looked up once an instance.
+enum Guest {
+    Typed(typed::Guest),
+    Packed(processor::Guest),
+}
+
+impl Exports {
+    fn new(kind: PluginKind, pre: &InstancePre<Host>) -> wasmtime::Result<Self> {
+        Ok(match typed::Exports::new(kind, pre)? {
+            Some(exports) => Self::Typed(exports),
+            None => Self::Packed(processor::GuestIndices::new(pre)?),
+        })
+    }
+
+    fn load(
+        &self,
+        store: &mut Store<Host>,
+        instance: &wasmtime::component::Instance,
+    ) -> wasmtime::Result<Guest> {
+        Ok(match self {
+            Self::Typed(exports) => Guest::Typed(exports.load(store, instance)?),
+            Self::Packed(exports) => Guest::Packed(exports.load(store, instance)?),
+        })
+    }
+}
+
 impl Instance {
-    /// Offers the records of a batch to the plugin, one after the other, until one fails, they are
-    /// through, [`PLUGIN_BATCH_MS`] have passed or the outputs hold [`PLUGIN_OUTPUT_BYTES`].
+    /// Offers the records of a batch to the plugin, in order, until they are through,
+    /// [`PLUGIN_BATCH_MS`] have passed, the outputs hold [`PLUGIN_OUTPUT_BYTES`], or one fails that
+    /// was offered alone.
     ///
     /// Of a batch that is not empty at least one record gets a verdict or a failure. Blocks: for
-    /// one record at most twice [`Limits::call_ms`], once for the instance and once for the call.
+    /// one record at most twice [`Limits::call_ms`], once for the instance and once for the call,
+    /// and in a packed call for [`PLUGIN_PACKED_CALL_MS`] and another instance before that.
     pub fn process(&mut self, batch: &[Record]) -> Processed {
         if self.live.as_ref().is_some_and(|live| live.store.data().limiter.past_mark()) {
             self.live = None;
         }
-        let mut processed = Processed::default();
+        let mut processed = Processed::with_capacity(batch.len());
         let mut output_bytes = 0;
-        let started = self.plugin.0.shared.ticks();
-        for record in batch {
-            match self.call(record) {
-                Ok((verdict, bytes)) => {
-                    processed.verdicts.push(verdict);
-                    output_bytes += bytes;
-                }
-                Err(failure) => {
-                    processed.failure = Some(failure);
-                    break;
-                }
-            }
-            let elapsed = self.plugin.0.shared.ticks() - started;
-            if elapsed >= PLUGIN_BATCH_MS / PLUGIN_TICK_MS || output_bytes >= PLUGIN_OUTPUT_BYTES {
+        let started = self.ticks();
+        while let Some(rest) = batch.get(processed.len()..).filter(|rest| !rest.is_empty()) {
+            output_bytes += match self.plugin.0.exports {
+                Exports::Typed(_) => self.offer_one(rest, &mut processed),
+                Exports::Packed(_) => self.offer_many(rest, &mut processed),
+            };
+            let elapsed = self.ticks() - started;
+            let enough =
+                elapsed >= PLUGIN_BATCH_MS / PLUGIN_TICK_MS || output_bytes >= PLUGIN_OUTPUT_BYTES;
+            if enough && !processed.is_empty() || self.ends_with(&processed) {
                 break;
             }
         }
         processed
     }
 
-    fn call(&mut self, record: &Record) -> Result<(super::Verdict, usize), Failure> {
+    /// Whether the last result decides what becomes of the records behind it. A processor has been
+    /// offered them already.
+    fn ends_with(&self, processed: &Processed) -> bool {
+        match processed.last() {
+            Some(Err(Failure { reason: FailureReason::Unavailable, .. })) => true,
+            Some(Err(_)) => matches!(self.plugin.0.exports, Exports::Typed(_)),
+            _ => false,
+        }
+    }
+
+    fn ticks(&self) -> u64 {
+        self.plugin.0.shared.ticks()
+    }
+
+    /// One call of a typed plugin. How many bytes its result holds.
+    fn offer_one(&mut self, records: &[Record], processed: &mut Processed) -> usize {
+        let Some(record) = records.first() else { return 0 };
+        let limits = self.settings.limits;
+        let called = self.call(record, limits.call_ms, |guest, store| match guest {
+            Guest::Typed(guest) => guest.call(store, record),
+            Guest::Packed(_) => Called::Refused(Failure::new(FailureReason::Contract, "packed")),
+        });
+        let (result, bytes) = match called {
+            Ok((verdict, bytes)) => (Ok(verdict), bytes),
+            Err(failure) => (Err(failure), 0),
+        };
+        processed.push(result);
+        bytes
+    }
+
+    /// One call of a processor, with as many records as it is given at present. After a call that
+    /// failed nothing is added, and the next one takes a single record.
+    fn offer_many(&mut self, records: &[Record], processed: &mut Processed) -> usize {
+        let mut batch = std::mem::take(&mut self.batch);
+        let encoded =
+            packed::encode(records, (self.sizing.next(), PLUGIN_PACKED_BYTES), &mut batch);
+        let count = match encoded {
+            Ok(count) => count,
+            Err(failure) => {
+                processed.push(Err(failure));
+                return 0;
+            }
+        };
+        let records = records.get(..count).unwrap_or_default();
+        let started = self.ticks();
+        let result = self.call_packed(records, &batch, processed);
+        if batch.capacity() <= 2 * PLUGIN_PACKED_BYTES {
+            self.batch = batch;
+        }
+        match result {
+            Ok(bytes) => {
+                self.sizing.answered(count, self.ticks() - started);
+                return bytes;
+            }
+            Err(failure) if count > 1 && failure.reason != FailureReason::Unavailable => {
+                self.sizing.failed_together(count);
+            }
+            Err(failure) => {
+                self.sizing.failed_alone();
+                processed.push(Err(failure));
+            }
+        }
+        0
+    }
+
+    fn call_packed(
+        &mut self,
+        records: &[Record],
+        batch: &[u8],
+        processed: &mut Processed,
+    ) -> Result<usize, Failure> {
+        let Some(first) = records.first() else { return Ok(0) };
+        let limits = self.settings.limits;
+        // A record that alone would run into its limit has its time when it is offered alone.
+        let most = if records.len() > 1 { PLUGIN_PACKED_CALL_MS } else { limits.call_ms };
+        let terms = packed::Terms { limits: &limits, kind: self.settings.kind };
+        let call = |guest: &Guest, store: &mut Store<Host>| {
+            let answer = match guest {
+                Guest::Packed(guest) => guest.call_process(store, batch),
+                Guest::Typed(_) => Err(wasmtime::Error::msg("not packed")),
+            };
+            match answer.map(|answer| packed::decode(answer, records, terms, processed)) {
+                Ok(Ok(bytes)) => Called::Answered(bytes),
+                Ok(Err(Malformed::TooLarge(hit))) => Called::BrokenLimit(hit),
+                Ok(Err(malformed @ Malformed::Unreadable { .. })) => {
+                    Called::BrokenContract(malformed.to_string())
+                }
+                Err(error) => Called::Broken(error),
+            }
+        };
+        self.call(first, most.min(limits.call_ms), call)
+    }
+
+    /// Calls the plugin, with an instance made before if there is none. `first` is the first of the
+    /// records that it is called for.
+    fn call<T>(
+        &mut self,
+        first: &Record,
+        call_ms: u64,
+        call: impl FnOnce(&Guest, &mut Store<Host>) -> Called<T>,
+    ) -> Result<T, Failure> {
         let mut live = match self.live.take() {
             Some(live) => live,
             None => self.make()?,
         };
-        live.store.data_mut().begin_call();
-        live.store.set_epoch_deadline(self.settings.limits.call_ticks());
-        let called = live.guest.call(&mut live.store, record);
+        live.store.data_mut().begin_call(first.offset);
+        live.store.set_epoch_deadline(call_ticks(call_ms));
+        let called = call(&live.guest, &mut live.store);
         live.store.data_mut().end_call();
         match called {
-            Called::Verdict(verdict, bytes) => {
+            Called::Answered(result) => {
                 self.live = Some(live);
-                Ok((verdict, bytes))
+                Ok(result)
             }
             Called::Refused(failure) => {
                 self.live = Some(live);
@@ -159,7 +318,8 @@ impl Instance {
                     Failure::new(FailureReason::Contract, message)
                 }))
             }
-            Called::BrokenLimit(hit) => Err(over(hit)),
+            Called::BrokenLimit(hit) => Err(Failure::over(hit)),
+            Called::BrokenContract(message) => Err(Failure::new(FailureReason::Contract, message)),
         }
     }
 
@@ -169,7 +329,7 @@ impl Instance {
         let loaded = &self.plugin.0;
         let mut store = Store::new(loaded.pre.engine(), Host::new(Arc::clone(&self.settings)));
         store.limiter(|host| &mut host.limiter);
-        store.set_epoch_deadline(limits.call_ticks());
+        store.set_epoch_deadline(call_ticks(limits.call_ms));
         store.set_hostcall_fuel(limits.lift_bytes(RECORD_SIZE));
         store.set_max_component_handles(PLUGIN_HANDLES);
         let made = loaded
@@ -197,11 +357,15 @@ impl Instance {
             return Some(Failure::new(FailureReason::Timeout, message));
         }
         if let Some(hit) = hit {
-            return Some(over(hit));
+            return Some(Failure::over(hit));
         }
         if is_lift_limit(error) {
             let asked = limits.lift_bytes(RECORD_SIZE);
-            return Some(over(LimitHit::new(LimitKind::OutputBytes, asked, limits.output_bytes)));
+            return Some(Failure::over(LimitHit::new(
+                LimitKind::OutputBytes,
+                asked,
+                limits.output_bytes,
+            )));
         }
         trap.map(|trap| Failure::new(FailureReason::Trap, format!("the plugin crashed: {trap}")))
     }
@@ -209,17 +373,14 @@ impl Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugin, settings, live } = self;
+        let Self { plugin, settings, live, sizing, .. } = self;
         f.debug_struct("Instance")
             .field("plugin", plugin)
             .field("settings", settings)
             .field("live", &live.is_some())
-            .finish()
+            .field("sizing", sizing)
+            .finish_non_exhaustive()
     }
-}
-
-fn over(hit: LimitHit) -> Failure {
-    Failure::new(FailureReason::Limit(hit), format!("the plugin hit a limit: {hit}"))
 }
 
 /// What is neither the component's doing nor the record's: the pool is full, or the system gives no
@@ -239,268 +400,4 @@ fn is_lift_limit(error: &wasmtime::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Verdict;
-    use super::super::fixtures::{
-        FAULTS, FILTER, ROUTER, instance, load, record, with, with_start,
-    };
-    use super::*;
-    use crate::limits::PLUGIN_TABLE_ELEMENTS;
-    use crate::record::Header;
-    use bytes::Bytes;
-
-    /// Little memory, so that it is soon full, and time enough for a machine that is busy.
-    const LIMITS: Limits = Limits {
-        memory_bytes: 64 << 20,
-        call_ms: 60_000,
-        output_records: 10_000,
-        output_bytes: 16 << 20,
-    };
-    /// For plugins that do not end.
-    const SHORT: Limits = Limits { call_ms: 500, ..LIMITS };
-
-    fn one(instance: &mut Instance, value: &'static str) -> Result<Verdict, Failure> {
-        let mut processed = instance.process(&[record(value)]);
-        assert_eq!(processed.verdicts.len() + usize::from(processed.failure.is_some()), 1);
-        processed.failure.map_or_else(|| Ok(processed.verdicts.remove(0)), Err)
-    }
-
-    /// How many calls the present instance has had, this one included.
-    fn calls(instance: &mut Instance) -> String {
-        match one(instance, "i") {
-            Ok(Verdict::Emit(records)) => {
-                String::from_utf8(records[0].value.clone().unwrap().to_vec()).unwrap()
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The record fails with this reason, and the next is served by a new instance.
-    fn breaks(value: &'static str, limits: Limits) -> Failure {
-        let mut instance = instance(FAULTS, limits);
-        assert_eq!(calls(&mut instance), "1");
-        let failure = one(&mut instance, value).unwrap_err();
-        assert_eq!(calls(&mut instance), "1");
-        assert_eq!(one(&mut instance, "x"), Ok(Verdict::Emit(vec![record("x")])));
-        failure
-    }
-
-    fn hit(failure: &Failure) -> LimitHit {
-        match failure.reason {
-            FailureReason::Limit(hit) => hit,
-            _ => panic!("{failure}"),
-        }
-    }
-
-    #[test]
-    fn a_transformer_gets_and_gives_every_byte_of_a_record() {
-        let mut instance = instance(FAULTS, LIMITS);
-        let whole = record("as it came");
-        let nulls =
-            Record { key: None, value: None, headers: Vec::new(), timestamp: -1, offset: 8 };
-        let empty = Record { key: Some(Bytes::new()), value: Some(Bytes::new()), ..nulls.clone() };
-        let processed = instance.process(&[whole.clone(), nulls.clone(), empty.clone()]);
-        assert_eq!(processed.failure, None);
-        assert_eq!(processed.verdicts, [whole, nulls, empty].map(|r| Verdict::Emit(vec![r])));
-        assert_eq!(one(&mut instance, "n"), Ok(Verdict::Drop));
-        assert_eq!(one(&mut instance, "2"), Ok(Verdict::Emit(vec![record("2"), record("2")])));
-    }
-
-    #[test]
-    fn a_filter_and_a_router_decide() {
-        let null = Record { value: None, ..record("") };
-        let processed = instance(FILTER, LIMITS).process(&[record("x"), null.clone()]);
-        assert_eq!(processed.verdicts, [Verdict::Keep, Verdict::Drop]);
-
-        let mut router = instance(ROUTER, LIMITS);
-        let names = Verdict::Route(vec!["b".to_owned(), "a".to_owned()]);
-        assert_eq!(one(&mut router, "bab"), Ok(names));
-        assert_eq!(one(&mut router, ""), Ok(Verdict::Keep));
-        let failure = router.process(&[null]).failure.unwrap();
-        assert_eq!(failure, Failure::new(FailureReason::BadMessage, "no value"));
-    }
-
-    #[test]
-    fn an_error_fails_its_record_and_keeps_the_instance() {
-        let mut instance = instance(FAULTS, LIMITS);
-        let batch = ["i", "i", "e", "i"].map(record);
-        let processed = instance.process(&batch);
-        assert_eq!(processed.verdicts.len(), 2);
-        let failed = Failure::new(FailureReason::Failed, "broken");
-        assert_eq!(processed.failure, Some(failed));
-        let bad = Failure::new(FailureReason::BadMessage, "broken");
-        assert_eq!(one(&mut instance, "b"), Err(bad));
-        assert_eq!(calls(&mut instance), "5");
-    }
-
-    #[test]
-    fn a_header_name_that_is_not_utf8_never_reaches_the_plugin() {
-        let mut instance = instance(FAULTS, LIMITS);
-        let mut odd = record("x");
-        odd.headers.push(Header { key: Bytes::from_static(b"a\xff"), value: None });
-        let failure = instance.process(&[odd]).failure.unwrap();
-        assert_eq!(failure.reason, FailureReason::BadMessage);
-        assert_eq!(failure.message, "the name of a header is not UTF-8: b\"a\\xff\"");
-        assert_eq!(calls(&mut instance), "1");
-    }
-
-    #[test]
-    fn a_trap_costs_its_record_and_the_instance() {
-        let failure = breaks("t", LIMITS);
-        assert_eq!(failure.reason, FailureReason::Trap);
-        assert!(failure.message.contains("unreachable"), "{failure}");
-        let failure = breaks("r", LIMITS);
-        assert_eq!(failure.reason, FailureReason::Trap);
-        assert!(failure.message.contains("call stack exhausted"), "{failure}");
-    }
-
-    #[test]
-    fn an_endless_loop_is_ended_in_the_call_and_after_it() {
-        for value in ["s", "p"] {
-            let failure = breaks(value, SHORT);
-            assert_eq!(failure.reason, FailureReason::Timeout, "{failure}");
-            assert_eq!(failure.message, "the plugin ran longer than 500 ms");
-        }
-    }
-
-    #[test]
-    fn an_endless_loop_is_ended_in_realloc() {
-        let mut instance = instance(FAULTS, SHORT);
-        one(&mut instance, "R").unwrap();
-        assert_eq!(one(&mut instance, "x").unwrap_err().reason, FailureReason::Timeout);
-        assert_eq!(calls(&mut instance), "1");
-    }
-
-    #[test]
-    fn memory_ends_at_its_limit() {
-        let hit = hit(&breaks("m", LIMITS));
-        assert_eq!((hit.limit, hit.allowed), (LimitKind::Memory, 64 << 20));
-        assert!(hit.asked > 64 << 20 && hit.asked <= 65 << 20, "{hit}");
-
-        // A guest that copes with the refusal goes on, within the limit.
-        let mut instance = instance(FAULTS, LIMITS);
-        assert_eq!(one(&mut instance, "M"), Ok(Verdict::Emit(vec![record("M")])));
-        let used = instance.live.as_ref().unwrap().store.data().limiter.memory_used();
-        assert!(used > 60 << 20 && used <= 64 << 20, "{used}");
-        // A refusal in one call is no reason for a trap in the next.
-        let failure = one(&mut instance, "t").unwrap_err();
-        assert_eq!(failure.reason, FailureReason::Trap);
-    }
-
-    #[test]
-    fn an_instance_that_has_grown_is_replaced_between_batches() {
-        let mut instance = instance(FAULTS, LIMITS);
-        one(&mut instance, "M").unwrap();
-        assert_eq!(calls(&mut instance), "1");
-        // Within one batch it is not: that is what the distance from mark to limit is for.
-        let processed = instance.process(&["M", "i"].map(record));
-        assert_eq!(processed.verdicts[1], Verdict::Emit(vec![record("3")]));
-    }
-
-    #[test]
-    fn tables_end_at_their_limit() {
-        let hit = hit(&breaks("T", LIMITS));
-        let allowed = PLUGIN_TABLE_ELEMENTS as u64;
-        assert_eq!((hit.limit, hit.allowed), (LimitKind::TableElements, allowed));
-        assert!(hit.asked > allowed && hit.asked <= allowed + 1_000, "{hit}");
-    }
-
-    #[test]
-    fn outputs_end_at_their_limit() {
-        let found = hit(&breaks("o", LIMITS));
-        assert_eq!(found, LimitHit::new(LimitKind::OutputRecords, 20_000, 10_000));
-        let found = hit(&breaks("B", LIMITS));
-        assert_eq!(found.limit, LimitKind::OutputBytes);
-        assert!(found.asked >= 32 << 20, "{found}");
-        // So many that they are not even read.
-        let found = hit(&breaks("O", LIMITS));
-        assert_eq!((found.limit, found.allowed), (LimitKind::OutputBytes, 16 << 20));
-        let found = hit(&breaks("H", LIMITS));
-        assert_eq!(found, LimitHit::new(LimitKind::OutputHeaders, 20_000, 10_000));
-    }
-
-    #[test]
-    fn a_result_that_cannot_be_read_breaks_the_contract() {
-        for value in ["u", "w"] {
-            let failure = breaks(value, LIMITS);
-            assert_eq!(failure.reason, FailureReason::Contract, "{failure}");
-            assert!(failure.message.starts_with("the plugin's result cannot be read: "));
-        }
-    }
-
-    #[test]
-    fn start_functions_are_held_to_the_same_limits() {
-        let made = |text: &str| one(&mut instance(text, SHORT), "x").unwrap_err();
-        let failure = made(&with_start(FILTER, "(loop $spin (br $spin))"));
-        assert_eq!(failure.reason, FailureReason::Timeout);
-        assert_eq!(
-            failure.message,
-            "no instance of the plugin could be made: the plugin ran longer than 500 ms"
-        );
-        let failure = made(&with_start(FILTER, "unreachable"));
-        assert_eq!(failure.reason, FailureReason::Trap);
-        let failure = made(&with(
-            FILTER,
-            "(memory (export \"memory\") 1)",
-            "(memory (export \"memory\") 4096)",
-        ));
-        let expected = LimitHit::new(LimitKind::Memory, 256 << 20, 64 << 20);
-        assert_eq!(hit(&failure), expected);
-    }
-
-    #[test]
-    fn the_configuration_is_read() {
-        let mut configured = instance(FAULTS, LIMITS);
-        let value = Bytes::from_static(b"configured");
-        let expected = Record { value: Some(value), ..record("c") };
-        assert_eq!(one(&mut configured, "c"), Ok(Verdict::Emit(vec![expected])));
-
-        let mut bare = load(FAULTS).unwrap().instance(Settings::default());
-        let expected = Record { value: None, ..record("c") };
-        assert_eq!(one(&mut bare, "c"), Ok(Verdict::Emit(vec![expected])));
-    }
-
-    #[test]
-    fn a_batch_is_handed_back_when_its_outputs_are_large() {
-        let limits = Limits { memory_bytes: 128 << 20, output_bytes: usize::MAX, ..LIMITS };
-        let mut instance = instance(FAULTS, limits);
-        let processed = instance.process(&["x", "B", "x"].map(record));
-        assert_eq!((processed.verdicts.len(), processed.failure), (2, None));
-    }
-
-    #[test]
-    fn the_same_bytes_are_compiled_once() {
-        let (a, b) = (load(ROUTER).unwrap(), load(ROUTER).unwrap());
-        assert!(Arc::ptr_eq(&a.0, &b.0));
-        assert_eq!((a.digest(), a.digest().len()), (b.digest(), 64));
-        assert_ne!(a.digest(), load(FILTER).unwrap().digest());
-    }
-
-    #[test]
-    fn more_instances_than_the_pool_holds_are_refused() {
-        let engine = super::super::Engine::new().unwrap();
-        let plugin = engine.load(&wat::parse_str(FILTER).unwrap()).unwrap();
-        let mut instances: Vec<Instance> =
-            (0..=PLUGIN_INSTANCES).map(|_| plugin.instance(Settings::default())).collect();
-        let (last, others) = instances.split_last_mut().unwrap();
-        for instance in others {
-            assert_eq!(one(instance, "x"), Ok(Verdict::Keep));
-        }
-        let failure = one(last, "x").unwrap_err();
-        assert_eq!(failure.reason, FailureReason::Unavailable);
-        assert_eq!(
-            failure.message,
-            "no instance of the plugin could be made: \
-             the broker's 1000 plugin instances are all in use"
-        );
-        instances.remove(0);
-        assert_eq!(one(instances.last_mut().unwrap(), "x"), Ok(Verdict::Keep));
-    }
-
-    #[test]
-    fn instances_can_move_between_threads() {
-        fn sent<T: Send>() {}
-        sent::<Instance>();
-        sent::<Plugin>();
-    }
-}
+mod tests;

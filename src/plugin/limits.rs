@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use wasmtime::ResourceLimiter;
 
 use crate::limits::{
     PLUGIN_CALL_MS, PLUGIN_CALL_MS_MAX, PLUGIN_CORE_INSTANCES, PLUGIN_MEMORIES,
     PLUGIN_MEMORY_BYTES, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_MEMORY_MARK_PERCENT, PLUGIN_OUTPUT_BYTES,
-    PLUGIN_OUTPUT_RECORDS, PLUGIN_TABLE_ELEMENTS, PLUGIN_TABLES, PLUGIN_TICK_MS,
+    PLUGIN_OUTPUT_RECORDS, PLUGIN_TABLE_ELEMENTS, PLUGIN_TABLES, PLUGIN_TICK_MS, RECORD_HEADERS,
 };
+use crate::record::{Header, Record};
 
 /// What a step allows its plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +48,18 @@ impl Limits {
         }
     }
 
-    /// Ticks after which a call is ended. One more than asked for: the first is under way already.
-    pub(super) fn call_ticks(&self) -> u64 {
-        self.call_ms.div_ceil(PLUGIN_TICK_MS) + 1
+    pub(super) fn check_records(&self, count: usize) -> Result<(), LimitHit> {
+        if count > self.output_records {
+            return Err(LimitHit::new(LimitKind::OutputRecords, count, self.output_records));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), LimitHit> {
+        if bytes > self.output_bytes {
+            return Err(LimitHit::new(LimitKind::OutputBytes, bytes, self.output_bytes));
+        }
+        Ok(())
     }
 
     /// Host memory that lifting one result may take, bytes. A result over the limits should
@@ -102,6 +113,27 @@ impl fmt::Display for LimitHit {
         };
         write!(f, "{} {what} asked for, {} allowed", self.asked, self.allowed)
     }
+}
+
+/// Ticks after which a call of that time is ended. One more than asked for: the first is under way
+/// already.
+pub(super) fn call_ticks(call_ms: u64) -> u64 {
+    call_ms.div_ceil(PLUGIN_TICK_MS) + 1
+}
+
+pub(super) fn check_headers(count: usize) -> Result<(), LimitHit> {
+    if count > RECORD_HEADERS {
+        return Err(LimitHit::new(LimitKind::OutputHeaders, count, RECORD_HEADERS));
+    }
+    Ok(())
+}
+
+/// What an output record takes here, so that one without contents is not free.
+pub(super) fn record_bytes(record: &Record) -> usize {
+    let value = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+    let header = |header: &Header| size_of::<Header>() + header.key.len() + value(&header.value);
+    let headers: usize = record.headers.iter().map(header).sum();
+    size_of::<Record>() + value(&record.key) + value(&record.value) + headers
 }
 
 /// Counts what one instance holds. Refuses growth over the limit and remembers that it did: to the
@@ -236,6 +268,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_contents_is_not_free() {
+        let header = Header { key: Bytes::new(), value: None };
+        let mut record =
+            Record { offset: 0, timestamp: 0, key: None, value: None, headers: Vec::new() };
+        assert_eq!(record_bytes(&record), size_of::<Record>());
+        record.headers = vec![header.clone(), header];
+        assert_eq!(record_bytes(&record), size_of::<Record>() + 2 * size_of::<Header>());
+    }
+
+    #[test]
     fn limits_end_at_what_the_engine_holds() {
         let limits = Limits {
             memory_bytes: usize::MAX,
@@ -245,7 +287,7 @@ mod tests {
         };
         let clamped = limits.clamped();
         assert_eq!(clamped.memory_bytes, PLUGIN_MEMORY_BYTES_MAX);
-        assert_eq!(clamped.call_ticks(), PLUGIN_CALL_MS_MAX / PLUGIN_TICK_MS + 1);
+        assert_eq!(call_ticks(clamped.call_ms), PLUGIN_CALL_MS_MAX / PLUGIN_TICK_MS + 1);
         assert_eq!(clamped.lift_bytes(100), usize::MAX);
     }
 }

@@ -17,13 +17,15 @@ mod imports;
 mod instance;
 mod limits;
 mod outcome;
+mod packed;
+mod sizing;
 mod typed;
 
 pub use contract::{CONTRACT_VERSION, PluginKind};
 pub use engine::Engine;
 pub use instance::{Instance, Plugin, Settings};
 pub use limits::{LimitHit, LimitKind, Limits};
-pub use outcome::{Failure, FailureReason, Processed, Verdict};
+pub use outcome::{Emitted, Failure, FailureReason, Processed, Verdict};
 
 /// Why a component was refused, or the engine not made.
 #[derive(Debug, thiserror::Error)]

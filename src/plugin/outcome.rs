@@ -1,5 +1,7 @@
 //! What comes of a record in a plugin: a verdict, or a failure with its reason.
 
+use std::sync::Arc;
+
 use crate::limits::PLUGIN_ERROR_BYTES;
 use crate::record::Record;
 
@@ -12,29 +14,35 @@ pub enum Verdict {
     Keep,
     /// The record ends here.
     Drop,
-    /// These take the record's place, in this order. Their offset is that of the record they were
-    /// made from. Never empty: that is [`Verdict::Drop`].
-    Emit(Vec<Record>),
+    /// These take the record's place, in this order. Never empty: that is [`Verdict::Drop`].
+    Emit(Vec<Emitted>),
     /// The record goes to the outputs of these names: in the order given, each once, not checked
     /// against the manifest. Never empty: that is [`Verdict::Keep`].
-    Route(Vec<String>),
+    Route(Vec<Arc<str>>),
 }
 
-/// What came of a batch: the verdicts on its first records, and the failure of the record after
-/// them, if that is what ended it.
-///
-/// Not all of the batch, then: a failure decides what becomes of the records behind it (a pipeline
-/// that stops must not have offered them; one that retries must keep their order), a batch of
-/// slow calls has to leave room for a shutdown, and one of large outputs must not pile up in
-/// memory. The caller offers the rest again: from `verdicts.len()`, or, to skip a failed record,
-/// from one further.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Processed {
-    /// Of the records from the first, in order.
-    pub verdicts: Vec<Verdict>,
-    /// Of record `verdicts.len()`.
-    pub failure: Option<Failure>,
+/// A record that a plugin made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emitted {
+    /// Its offset is that of the record it was made from.
+    pub record: Record,
+    /// The partition that the plugin chose; without it the key decides.
+    pub partition: Option<u32>,
 }
+
+impl From<Record> for Emitted {
+    fn from(record: Record) -> Self {
+        Self { record, partition: None }
+    }
+}
+
+/// What came of a batch: a verdict or a failure on each of its records from the first, in order.
+///
+/// Not on all of them, if need be: after a failure of a plugin that takes its records one by one (a
+/// pipeline that stops need not have offered those behind it), after calls that were slow (there
+/// has to be room for a shutdown), and after outputs that were large (they must not pile up in
+/// memory). The caller offers the rest again.
+pub type Processed = Vec<Result<Verdict, Failure>>;
 
 /// Why a record has no verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +94,10 @@ impl Failure {
         let mut message = message.into();
         message.truncate(message.floor_char_boundary(PLUGIN_ERROR_BYTES));
         Self { reason, message }
+    }
+
+    pub(super) fn over(hit: LimitHit) -> Self {
+        Self::new(FailureReason::Limit(hit), format!("the plugin hit a limit: {hit}"))
     }
 }
 

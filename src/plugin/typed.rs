@@ -1,12 +1,12 @@
 //! The typed worlds: one record a call, lowered from borrowed bytes and lifted into owned ones.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-use crate::limits::RECORD_HEADERS;
 use crate::record::{Header, Record};
 
 use super::contract::PluginKind;
@@ -15,8 +15,8 @@ use super::contract::bindings::millstream::plugin::types::{
     Error, HeaderParam, HeaderResult, MessageParam, MessageResult,
 };
 use super::imports::Host;
-use super::limits::{LimitHit, LimitKind, Limits};
-use super::outcome::{Failure, FailureReason, Verdict};
+use super::limits::{LimitHit, Limits, check_headers, record_bytes};
+use super::outcome::{Emitted, Failure, FailureReason, Verdict};
 
 /// What lifting one output record takes beside its bytes.
 pub(super) const RECORD_SIZE: usize = size_of::<MessageResult>();
@@ -29,12 +29,14 @@ pub(super) enum Exports {
 }
 
 impl Exports {
-    pub(super) fn new(kind: PluginKind, pre: &InstancePre<Host>) -> wasmtime::Result<Self> {
-        Ok(match kind {
+    /// Nothing for a processor, which is none of the typed worlds.
+    pub(super) fn new(kind: PluginKind, pre: &InstancePre<Host>) -> wasmtime::Result<Option<Self>> {
+        Ok(Some(match kind {
             PluginKind::Filter => Self::Filter(filter::GuestIndices::new(pre)?),
             PluginKind::Transformer => Self::Transformer(transformer::GuestIndices::new(pre)?),
             PluginKind::Router => Self::Router(router::GuestIndices::new(pre)?),
-        })
+            PluginKind::Processor => return Ok(None),
+        }))
     }
 
     pub(super) fn load(
@@ -58,19 +60,24 @@ pub(super) enum Guest {
 }
 
 /// What came of a call.
-pub(super) enum Called {
-    /// A verdict, with the bytes that it holds.
-    Verdict(Verdict, usize),
+pub(super) enum Called<T> {
+    /// What it was called for.
+    Answered(T),
     /// A failure after which the instance is as good as before.
     Refused(Failure),
     /// An error after which the instance is not to be used again.
     Broken(wasmtime::Error),
-    /// The same, where the reason is known already.
+    /// The same, where the reason is known already: a limit.
     BrokenLimit(LimitHit),
+    /// The same: what is no answer.
+    BrokenContract(String),
 }
 
+/// A verdict, with the bytes that it holds.
+type Counted = (Verdict, usize);
+
 impl Guest {
-    pub(super) fn call(&self, store: &mut Store<Host>, record: &Record) -> Called {
+    pub(super) fn call(&self, store: &mut Store<Host>, record: &Record) -> Called<Counted> {
         let headers = match record.headers.iter().map(lower_header).collect::<Result<Vec<_>, _>>() {
             Ok(headers) => headers,
             Err(failure) => return Called::Refused(failure),
@@ -80,6 +87,7 @@ impl Guest {
             value: record.value.as_deref(),
             headers: &headers,
             timestamp_ms: record.timestamp,
+            partition: None,
         };
         let limits = store.data().settings.limits;
         match self {
@@ -97,21 +105,25 @@ impl Guest {
 }
 
 fn lower_header(header: &Header) -> Result<HeaderParam<'_>, Failure> {
-    let name = std::str::from_utf8(&header.key).map_err(|_| {
+    Ok(HeaderParam { name: header_name(header)?, value: header.value.as_deref() })
+}
+
+/// A header's name, if a plugin can be shown it.
+pub(super) fn header_name(header: &Header) -> Result<&str, Failure> {
+    std::str::from_utf8(&header.key).map_err(|_| {
         let shown = header.key[..header.key.len().min(64)].escape_ascii();
         let message = format!("the name of a header is not UTF-8: b\"{shown}\"");
         Failure::new(FailureReason::BadMessage, message)
-    })?;
-    Ok(HeaderParam { name, value: header.value.as_deref() })
+    })
 }
 
 fn lift<T>(
     called: wasmtime::Result<Result<T, Error>>,
-    verdict: impl FnOnce(T) -> Result<(Verdict, usize), LimitHit>,
-) -> Called {
+    verdict: impl FnOnce(T) -> Result<Counted, LimitHit>,
+) -> Called<Counted> {
     match called {
         Ok(Ok(value)) => match verdict(value) {
-            Ok((verdict, bytes)) => Called::Verdict(verdict, bytes),
+            Ok(counted) => Called::Answered(counted),
             Err(hit) => Called::BrokenLimit(hit),
         },
         Ok(Err(Error::BadMessage(text))) => {
@@ -126,61 +138,37 @@ fn emit(
     source: &Record,
     messages: Vec<MessageResult>,
     limits: &Limits,
-) -> Result<(Verdict, usize), LimitHit> {
-    check_count(messages.len(), limits)?;
+) -> Result<Counted, LimitHit> {
+    limits.check_records(messages.len())?;
     let mut bytes = 0;
     let mut records = Vec::with_capacity(messages.len());
     for message in messages {
-        let count = message.headers.len();
-        if count > RECORD_HEADERS {
-            return Err(LimitHit::new(LimitKind::OutputHeaders, count, RECORD_HEADERS));
-        }
-        bytes += message_bytes(&message);
-        records.push(Record {
+        check_headers(message.headers.len())?;
+        let record = Record {
             offset: source.offset,
             timestamp: message.timestamp_ms,
             key: message.key.map(Bytes::from),
             value: message.value.map(Bytes::from),
             headers: message.headers.into_iter().map(lift_header).collect(),
-        });
+        };
+        bytes += record_bytes(&record);
+        records.push(Emitted { record, partition: message.partition });
     }
-    check_bytes(bytes, limits)?;
+    limits.check_bytes(bytes)?;
     Ok((if records.is_empty() { Verdict::Drop } else { Verdict::Emit(records) }, bytes))
 }
 
-fn route(names: Vec<String>, limits: &Limits) -> Result<(Verdict, usize), LimitHit> {
-    check_count(names.len(), limits)?;
+fn route(names: Vec<String>, limits: &Limits) -> Result<Counted, LimitHit> {
+    limits.check_records(names.len())?;
     let bytes = names.iter().map(String::len).sum();
-    check_bytes(bytes, limits)?;
+    limits.check_bytes(bytes)?;
     let mut seen = HashSet::with_capacity(names.len());
-    let first: Vec<bool> = names.iter().map(|name| seen.insert(name.as_str())).collect();
-    let mut first = first.into_iter();
-    let mut names = names;
-    names.retain(|_| first.next().unwrap_or(true));
+    let names: Vec<Arc<str>> = names
+        .iter()
+        .filter(|name| seen.insert(name.as_str()))
+        .map(|name| Arc::from(name.as_str()))
+        .collect();
     Ok((if names.is_empty() { Verdict::Keep } else { Verdict::Route(names) }, bytes))
-}
-
-fn check_count(count: usize, limits: &Limits) -> Result<(), LimitHit> {
-    if count > limits.output_records {
-        return Err(LimitHit::new(LimitKind::OutputRecords, count, limits.output_records));
-    }
-    Ok(())
-}
-
-fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), LimitHit> {
-    if bytes > limits.output_bytes {
-        return Err(LimitHit::new(LimitKind::OutputBytes, bytes, limits.output_bytes));
-    }
-    Ok(())
-}
-
-/// What a message takes here, so that one without contents is not free.
-fn message_bytes(message: &MessageResult) -> usize {
-    let value = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-    let header =
-        |header: &HeaderResult| size_of::<Header>() + header.name.len() + value(&header.value);
-    let headers: usize = message.headers.iter().map(header).sum();
-    size_of::<Record>() + value(&message.key) + value(&message.value) + headers
 }
 
 fn lift_header(header: HeaderResult) -> Header {
@@ -195,18 +183,7 @@ mod tests {
     fn outputs_named_twice_count_once_and_keep_their_order() {
         let names = ["b", "a", "b", "c", "a"].map(str::to_owned).to_vec();
         let (verdict, _) = route(names, &Limits::default()).unwrap();
-        assert_eq!(verdict, Verdict::Route(["b", "a", "c"].map(str::to_owned).to_vec()));
+        assert_eq!(verdict, Verdict::Route(["b", "a", "c"].map(Arc::from).to_vec()));
         assert_eq!(route(Vec::new(), &Limits::default()), Ok((Verdict::Keep, 0)));
-    }
-
-    #[test]
-    fn a_message_without_contents_is_not_free() {
-        let header = || HeaderResult { name: String::new(), value: None };
-        let mut message =
-            MessageResult { key: None, value: None, headers: Vec::new(), timestamp_ms: 0 };
-        assert_eq!(message_bytes(&message), size_of::<Record>());
-        message.headers = vec![header(), header()];
-        let expected = size_of::<Record>() + 2 * size_of::<Header>();
-        assert_eq!(message_bytes(&message), expected);
     }
 }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::{env, fs, slice};
 
 use bytes::Bytes;
-use millstream::plugin::{Engine, Failure, FailureReason, Instance, Limits, Settings, Verdict};
+use millstream::plugin::{Emitted, Engine, Failure, FailureReason, Instance, Settings, Verdict};
 use millstream::record::{Header, Record};
 
 type Outcome = Result<Verdict, Failure>;
@@ -40,9 +40,9 @@ impl Example {
         let plugin = ENGINE.load(&component).expect(self.name);
         let config = config.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         plugin.instance(Settings {
-            label: self.name.to_owned(),
+            step: self.name.to_owned(),
             config: config.collect(),
-            limits: Limits::default(),
+            ..Settings::default()
         })
     }
 }
@@ -67,11 +67,7 @@ fn input() -> Vec<Record> {
 }
 
 fn process(instance: &mut Instance, record: &Record) -> Outcome {
-    let mut processed = instance.process(slice::from_ref(record));
-    match processed.failure {
-        Some(failure) => Err(failure),
-        None => Ok(processed.verdicts.pop().expect("a verdict")),
-    }
+    instance.process(slice::from_ref(record)).pop().expect("a result")
 }
 
 fn process_all(instance: &mut Instance, records: &[Record]) -> Vec<Outcome> {
@@ -143,7 +139,9 @@ fn flatten_makes_a_flat_record() {
     let quake = Record { headers: headers.clone(), ..feature("5.25", "9km N of Île, Réunion") };
 
     let Ok(Verdict::Emit(records)) = process(&mut flatten, &quake) else { panic!("no record") };
-    let [flat] = records.as_slice() else { panic!("{records:?}") };
+    let [Emitted { record: flat, partition: None }] = records.as_slice() else {
+        panic!("{records:?}")
+    };
     assert_eq!(flat.key.as_deref(), Some(&b"ak1"[..]));
     assert_eq!(flat.timestamp, 1_517_364_031_826);
     assert_eq!(flat.headers, headers);
@@ -174,7 +172,7 @@ fn by_region_knows_the_listed_regions() {
         (r#"{"region":"Gulf of Alaska","magnitude":null}"#, &["elsewhere"]),
         (r#"{"id":"x","region":null,"magnitude":9.5,"felt":[1]}"#, &["elsewhere", "major"]),
     ] {
-        let outputs = outputs.iter().map(|name| name.to_string()).collect();
+        let outputs = outputs.iter().map(|name| Arc::from(*name)).collect();
         assert_eq!(process(&mut by_region, &record(value)), Ok(Verdict::Route(outputs)), "{value}");
     }
     assert!(complaint(process(&mut by_region, &feature("5", "sea"))).contains("region"));
@@ -190,7 +188,7 @@ fn rebuilt_components_behave_like_the_committed_ones() {
     let mut flat = raw.clone();
     for outcome in process_all(&mut FLATTEN.committed(), &raw) {
         if let Ok(Verdict::Emit(records)) = outcome {
-            flat.extend(records);
+            flat.extend(records.into_iter().map(|emitted| emitted.record));
         }
     }
     let inputs = BTreeMap::from([("strong", &raw), ("flatten", &raw), ("by-region", &flat)]);

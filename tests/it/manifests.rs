@@ -69,9 +69,9 @@ fn world(text: &str) -> World {
             "component" => {
                 let (path, kind) = rest.split_once(' ').unwrap();
                 let kind = match kind {
-                    "filter" => Ok(StepKind::Filter),
-                    "transform" => Ok(StepKind::Transform),
-                    "route" => Ok(StepKind::Route),
+                    "filter" => Ok(Some(StepKind::Filter)),
+                    "transform" => Ok(Some(StepKind::Transform)),
+                    "route" => Ok(Some(StepKind::Route)),
                     other => Err(other.strip_prefix("error: ").unwrap().to_owned()),
                 };
                 world.components.insert(path.to_owned(), kind);

@@ -1,5 +1,6 @@
 //! The steps of a pipeline, with plugins that do what a record's value says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,14 +39,19 @@ fn failure(message: &str) -> Failure {
 fn obey(record: &Record) -> Result<Verdict, Failure> {
     let value = text(record);
     let (word, rest) = value.split_once(' ').unwrap_or((&value, ""));
-    let with = |value: String| Record { value: Some(value.into()), ..record.clone() };
+    let with =
+        |value: String| Emitted::from(Record { value: Some(value.into()), ..record.clone() });
     match word.split_once(':').unwrap_or((word, "")) {
         ("drop", _) => Ok(Verdict::Drop),
         ("fail", why) => Err(failure(why)),
-        ("to", names) => Ok(Verdict::Route(names.split(',').map(str::to_owned).collect())),
+        ("to", names) => Ok(Verdict::Route(names.split(',').map(Arc::from).collect())),
         ("twice", _) => Ok(Verdict::Emit(vec![with(rest.to_owned()), with(rest.to_owned())])),
         ("fork", other) => {
             Ok(Verdict::Emit(vec![with(rest.to_owned()), with(other.replace('_', " "))]))
+        }
+        ("at", partition) => {
+            let Emitted { record, .. } = with(rest.to_owned());
+            Ok(Verdict::Emit(vec![Emitted { record, partition: partition.parse().ok() }]))
         }
         ("keep", _) => Ok(Verdict::Keep),
         _ => Ok(Verdict::Emit(vec![with(rest.to_owned())])),
@@ -54,14 +60,11 @@ fn obey(record: &Record) -> Result<Verdict, Failure> {
 
 /// Hands back after at most `most` verdicts.
 fn process(batch: &[Record], most: usize) -> Processed {
-    let mut processed = Processed::default();
+    let mut processed = Processed::new();
     for record in batch.iter().take(most) {
-        match obey(record) {
-            Ok(verdict) => processed.verdicts.push(verdict),
-            Err(failure) => {
-                processed.failure = Some(failure);
-                break;
-            }
+        processed.push(obey(record));
+        if processed.last().is_some_and(Result::is_err) {
+            break;
         }
     }
     processed
@@ -87,7 +90,7 @@ fn chain(policies: &[OnError], most: usize) -> Chain {
 
 fn written(outcome: &Outcome) -> Vec<String> {
     let written = outcome.outputs.iter();
-    written.map(|(topic, record)| format!("{topic}={}", text(record))).collect()
+    written.map(|placed| format!("{}={}", placed.topic, text(&placed.record))).collect()
 }
 
 #[test]
@@ -142,7 +145,7 @@ fn a_dead_letter_is_the_source_record_and_says_why() {
     assert_eq!(written(&outcome), ["bad=x fail:why", "out=1"]);
     let counts = Counts { input: 2, output: 1, dead_lettered: 1, ..Counts::default() };
     assert_eq!(outcome.counts, counts);
-    let letter = &outcome.outputs[0].1;
+    let letter = &outcome.outputs[0].record;
     assert_eq!((&letter.key, letter.timestamp), (&batch[0].key, batch[0].timestamp));
     assert_eq!(letter.headers[..2], batch[0].headers[..]);
     let headers = letter.headers[2..].iter().map(|header| {
@@ -203,14 +206,11 @@ fn a_record_that_fits_no_batch_is_a_failure_of_the_last_step() {
     let mut batch = records(&["", "", "x"]);
     let mut random = fastrand::Rng::with_seed(7);
     let noise: Vec<u8> = (0..BATCH_BYTES).map(|_| random.u8(..)).collect();
-    chain.steps[0].process = Box::new(|batch| Processed {
-        verdicts: batch.iter().map(|_| Verdict::Keep).collect(),
-        failure: None,
-    });
+    chain.steps[0].process = Box::new(|batch| batch.iter().map(|_| Ok(Verdict::Keep)).collect());
     batch[0].value = Some(noise.into());
     batch[1].value = Some(vec![0; 2 * BATCH_BYTES].into());
     let outcome = chain.run(&batch, &Pace::FREE);
-    let offsets: Vec<i64> = outcome.outputs.iter().map(|(_, record)| record.offset).collect();
+    let offsets: Vec<i64> = outcome.outputs.iter().map(|placed| placed.record.offset).collect();
     assert_eq!(offsets, [101, 102]);
     assert!(matches!(outcome.failed[0].failure.reason, FailureReason::Limit(_)));
 }
@@ -242,14 +242,51 @@ fn a_batch_of_failures_ends_when_its_time_is_up() {
 }
 
 #[test]
+fn a_chosen_partition_stays_with_its_record_and_has_to_be_there() {
+    let mut chain = chain(&[OnError::Stop, OnError::Skip], 100);
+    chain.partitions = [(topic("out"), 3), (topic("a"), 9)].into();
+    let values =
+        ["at:2 keep", "at:3 keep", "x keep", "at:8 to:a", "at:1 x 4", "at:4294967295 keep"];
+    let outcome = chain.run(&records(&values), &Pace::FREE);
+    let places: Vec<(&str, Option<i32>)> =
+        outcome.outputs.iter().map(|to| (to.topic.as_str(), to.partition)).collect();
+    assert_eq!(places, [("out", Some(2)), ("out", None), ("a", Some(8)), ("out", None)]);
+    let failures: Vec<String> = outcome.failed.iter().map(FailedRecord::to_string).collect();
+    assert_eq!(
+        failures[0],
+        "step 2 (obey) failed on offset 101: \
+                             contract: partition 3 was chosen, topic out has 3"
+    );
+    assert!(failures[1].contains("partition 4294967295"), "{failures:?}");
+}
+
+/// A processor answers for all of a batch, whatever fails in it.
+#[test]
+fn several_failures_of_one_call_are_each_met_by_the_policy() {
+    let values = ["x 0", "fail:a", "x 2", "fail:b", "x 4"];
+    let all = |policy| {
+        let mut chain = chain(&[policy], 100);
+        chain.steps[0].process = Box::new(|batch| batch.iter().map(obey).collect());
+        chain.run(&records(&values), &Pace::FREE)
+    };
+    let outcome = all(OnError::Skip);
+    assert_eq!((outcome.done, outcome.failed.len(), written(&outcome).len()), (5, 2, 3));
+    let outcome = all(OnError::DeadLetter);
+    assert_eq!((outcome.done, outcome.counts.dead_lettered, outcome.counts.output), (5, 2, 3));
+    for policy in [OnError::Stop, OnError::Retry(Retry { attempts: 1, backoff_ms: 1 })] {
+        let outcome = all(policy);
+        assert_eq!((outcome.done, written(&outcome)), (1, vec!["out=0".to_owned()]));
+        assert!(matches!(outcome.halt, Some(Halt::Stop(_) | Halt::Retry(..))));
+    }
+}
+
+#[test]
 fn a_plugin_that_cannot_be_had_costs_no_record() {
     let retry = OnError::Retry(Retry { attempts: 1, backoff_ms: 1 });
     for policy in [OnError::Stop, OnError::Skip, OnError::DeadLetter, retry] {
         let mut chain = chain(&[policy], 100);
-        chain.steps[0].process = Box::new(|_| Processed {
-            verdicts: vec![Verdict::Keep],
-            failure: Some(Failure { reason: FailureReason::Unavailable, ..failure("full") }),
-        });
+        let full = Failure { reason: FailureReason::Unavailable, ..failure("full") };
+        chain.steps[0].process = Box::new(move |_| vec![Ok(Verdict::Keep), Err(full.clone())]);
         let outcome = chain.run(&records(&["a", "b", "c"]), &Pace::FREE);
         assert_eq!((outcome.done, written(&outcome)), (1, vec!["out=a".to_owned()]));
         assert!(outcome.failed.is_empty());
