@@ -333,6 +333,10 @@ pub const CLIENT_ANSWER_BYTES: u64 = 256 * MIB as u64;
 pub const FEED_RECORDS: usize = 1_000;
 /// Bytes of lines after which they send a batch.
 pub const FEED_BYTES: usize = MIB;
+/// Records that `plugin bench` holds and offers over and over.
+pub const BENCH_RECORDS: usize = 10_000;
+/// Bytes of their values after which it takes no more.
+pub const BENCH_BYTES: usize = 16 * MIB;
 /// Longest line of an input, bytes: what fits in a batch.
 pub const LINE_BYTES: usize = BATCH_BYTES;
 

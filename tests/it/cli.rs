@@ -16,7 +16,7 @@ fn json(text: &str) -> Value {
 fn help_names_every_command_and_says_what_each_is_for() {
     let help = succeeded(&run(&["--help"]));
     let commands =
-        ["serve", "dev", "deploy", "pipelines", "topics", "groups", "produce", "consume"];
+        ["serve", "dev", "deploy", "pipelines", "topics", "groups", "produce", "consume", "plugin"];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let own = succeeded(&run(&[command, "--help"]));
