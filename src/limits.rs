@@ -308,6 +308,8 @@ pub const PIPELINE_RESTART_MS: u64 = 100;
 pub const PIPELINE_RESTART_MS_MAX: u64 = 30_000;
 /// Failed records of one batch that are logged one by one; the rest is counted.
 pub const PIPELINE_FAILURES_LOGGED: usize = 10;
+/// Failed records that a watcher may be behind, before it misses some.
+pub const PIPELINE_FAILURES_TOLD: usize = 256;
 
 /// Body of one HTTP request, bytes: a manifest and its components in base64.
 pub const HTTP_BODY_BYTES: usize = 256 * MIB;

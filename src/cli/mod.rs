@@ -58,8 +58,8 @@ pub fn main() -> ExitCode {
     let Cli { command, json } = Cli::parse();
     let default_log = match &command {
         Command::Serve(_) => "info",
-        // What fails is counted in the summary, and a pipeline that stops says why.
-        Command::Dev(dev) if dev.once => "warn,millstream::pipeline=off",
+        // It shows itself what fails, and what stops.
+        Command::Dev(_) => "warn,millstream::pipeline=off,millstream::plugin=debug",
         Command::Plugin(_) => "warn,millstream::cli=info,millstream::plugin=debug",
         _ => "warn",
     };
