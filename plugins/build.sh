@@ -1,33 +1,13 @@
 #!/usr/bin/env bash
 # Builds plugins from source: build.sh [--into DIR] [NAME...], all of them if none is named.
 #
-# Writes NAME/NAME.wasm and NAME/component.lock, which are committed; with --into only
-# DIR/NAME.wasm. What is needed and not there is installed: into $MILLSTREAM_TOOLS, by default
-# ~/.cache/millstream-tools, and Debian's packages where they belong.
+# Installs the toolchains, in fixed versions: into $MILLSTREAM_TOOLS, by default
+# ~/.cache/millstream-tools, and Debian's packages where they belong. Then `millstream plugin build`
+# does what it does for everybody. Writes NAME/NAME.wasm and, of a component that is committed,
+# NAME/component.lock; with --into only DIR/NAME.wasm.
 set -euo pipefail
 unset RUSTC RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-
-apt_install() { # PACKAGE...
-    dpkg -s "$@" >/dev/null 2>&1 && return
-    command -v apt-get >/dev/null || {
-        say "missing: the Debian packages $* (or rustup's target wasm32-unknown-unknown)"
-        exit 1
-    }
-    say "installing $*"
-    local root=()
-    [ "$(id -u)" = 0 ] || root=(sudo)
-    "${root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends \
-        "$@" >/dev/null
-}
-
-install_mkcomponent() {
-    [ -x "$TOOLS/target/debug/mkcomponent" ] || say "building mkcomponent (half a minute)"
-    cargo build --quiet --locked --manifest-path "$PLUGINS/Cargo.toml" \
-        --target-dir "$TOOLS/target" --package mkcomponent
-    MKCOMPONENT="$TOOLS/target/debug/mkcomponent"
-}
 
 write_lock() { # NAME
     cat >"$PLUGINS/$1/component.lock" <<LOCK
@@ -44,9 +24,9 @@ build() ( # NAME: in a shell of its own, since recipes have the same names in th
     source "$PLUGINS/recipes/$(language "$name").sh"
     recipe_install "$name"
     out="${into:-$PLUGINS/$name}/$name.wasm"
-    recipe_build "$name" "$out"
-    [ -n "$into" ] || write_lock "$name"
-    printf '%-10s %-11s %9d bytes  %s\n' "$name" "$(language "$name")" \
+    "$MILLSTREAM" plugin build "$PLUGINS/$name" --out "$out" >/dev/null
+    [ -n "$into" ] || is_large "$name" || write_lock "$name"
+    printf '%-10s %-14s %9d bytes  %s\n' "$name" "$(language "$name")" \
         "$(wc -c <"$out")" "$(recipe_versions "$name")"
 )
 
@@ -56,7 +36,8 @@ if [ "${1:-}" = --into ]; then
     into=$(cd "$2" && pwd)
     shift 2
 fi
-names=$(chosen_plugins "$@")
+names=$(chosen_plugins all_plugins "$@")
+build_millstream
 for name in $names; do
     build "$name"
 done

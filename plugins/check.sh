@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# Do the committed components still match their sources?
+# Do the committed components still match their sources, and does every language still work?
 #
 # check.sh                       compares hashes with what component.lock records; builds nothing
-# check.sh --rebuild [NAME...]   also rebuilds those named, or all, and runs the same records
-#                                through the rebuilt components and the committed ones
+# check.sh --rebuild [NAME...]   also rebuilds those named, or all that are committed, and runs the
+#                                same records through the rebuilt components and the committed ones
+# check.sh --large               builds those that are too large to be committed, tests them, and
+#                                runs the pipeline of ten languages
+# check.sh --new                 makes, builds and tests what `millstream plugin new` writes: each
+#                                kind in each language
 #
-# The second is needed since toolchains do not build the same bytes twice.
+# The second is needed since toolchains do not build the same bytes twice. The last two must be
+# through in $MILLSTREAM_BUDGET seconds each, by default 600.
 set -euo pipefail
+unset RUSTC RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+budget=${MILLSTREAM_BUDGET:-600}
 
 same() { # NAME WHAT FOUND ADVICE
     local recorded
@@ -17,25 +24,79 @@ same() { # NAME WHAT FOUND ADVICE
     failed=1
 }
 
-failed=
-for name in $(all_plugins); do
-    [ -f "$PLUGINS/$name/component.lock" ] || {
-        say "$name: there is no component.lock; run plugins/build.sh $name"
-        failed=1
-        continue
-    }
-    same "$name" sources "$(sources_hash "$name")" "run plugins/build.sh $name and commit"
-    same "$name" component "$(sha256 "$PLUGINS/$name/$name.wasm")" \
-        "it was not made by plugins/build.sh"
-done
-[ -z "$failed" ] || exit 1
-say "the committed components match their sources:" $(all_plugins)
+match_sources() {
+    local name failed=
+    for name in $(committed_plugins); do
+        [ -f "$PLUGINS/$name/component.lock" ] || {
+            say "$name: there is no component.lock; run plugins/build.sh $name"
+            failed=1
+            continue
+        }
+        same "$name" sources "$(sources_hash "$name")" "run plugins/build.sh $name and commit"
+        same "$name" component "$(sha256 "$PLUGINS/$name/$name.wasm")" \
+            "it was not made by plugins/build.sh"
+    done
+    [ -z "$failed" ] || exit 1
+    say "the committed components match their sources:" $(committed_plugins)
+}
 
-[ "${1:-}" = --rebuild ] || exit 0
-shift
-rebuilt=$(mktemp -d)
-trap 'rm -rf "$rebuilt"' EXIT
-"$PLUGINS/build.sh" --into "$rebuilt" "$@"
-cd "$PLUGINS/.."
-MILLSTREAM_REBUILT="$rebuilt" cargo test --quiet --test it -- --ignored --exact \
-    components::rebuilt_components_behave_like_the_committed_ones
+rebuild() { # NAME...
+    local rebuilt
+    rebuilt=$(folder)
+    "$PLUGINS/build.sh" --into "$rebuilt" $(chosen_plugins committed_plugins "$@")
+    MILLSTREAM_REBUILT="$rebuilt" ignored_test \
+        components::rebuilt_components_behave_like_the_committed_ones
+}
+
+build_large() {
+    local name
+    "$PLUGINS/build.sh" $(large_plugins)
+    for name in $(large_plugins); do
+        "$MILLSTREAM" plugin test "$PLUGINS/$name"
+    done
+    ignored_test languages::a_pipeline_of_ten_languages
+}
+
+# Each language in a shell of its own: recipes change the path.
+try_new() {
+    local name language kind made
+    made=$(folder)
+    build_millstream
+    for name in $(all_plugins); do
+        language=$(language "$name")
+        [ ! -d "$made/$language-filter" ] || continue
+        (
+            source "$PLUGINS/recipes/$language.sh"
+            recipe_install "$name"
+            for kind in filter transform route; do
+                "$MILLSTREAM" plugin new "$language-$kind" --language "$language" --kind "$kind" \
+                    --folder "$made/$language-$kind" >/dev/null
+                "$MILLSTREAM" plugin build "$made/$language-$kind"
+                "$MILLSTREAM" plugin test "$made/$language-$kind" >/dev/null
+            done
+        )
+    done
+    "$MILLSTREAM" plugin bench --time-ms 200 "$made"/*
+}
+
+ignored_test() { # NAME
+    (cd "$PLUGINS/.." && cargo test --quiet --test it -- --ignored --exact "$1")
+}
+
+folder() {
+    mktemp -d -p "$scratch"
+}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+case ${1:-} in
+'') match_sources ;;
+--rebuild) match_sources && rebuild "${@:2}" ;;
+--large) build_large ;;
+--new) try_new ;;
+*) say "not understood: $1" && exit 2 ;;
+esac
+if [ "${1:-}" = --large ] || [ "${1:-}" = --new ]; then
+    say "$1 took $SECONDS seconds, $budget are allowed"
+    [ "$SECONDS" -le "$budget" ]
+fi

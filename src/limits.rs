@@ -308,6 +308,8 @@ pub const PIPELINE_RESTART_MS: u64 = 100;
 pub const PIPELINE_RESTART_MS_MAX: u64 = 30_000;
 /// Failed records of one batch that are logged one by one; the rest is counted.
 pub const PIPELINE_FAILURES_LOGGED: usize = 10;
+/// Failed records that a watcher may be behind, before it misses some.
+pub const PIPELINE_FAILURES_TOLD: usize = 256;
 
 /// Body of one HTTP request, bytes: a manifest and its components in base64.
 pub const HTTP_BODY_BYTES: usize = 256 * MIB;
@@ -333,6 +335,10 @@ pub const CLIENT_ANSWER_BYTES: u64 = 256 * MIB as u64;
 pub const FEED_RECORDS: usize = 1_000;
 /// Bytes of lines after which they send a batch.
 pub const FEED_BYTES: usize = MIB;
+/// Records that `plugin bench` holds and offers over and over.
+pub const BENCH_RECORDS: usize = 10_000;
+/// Bytes of their values after which it takes no more.
+pub const BENCH_BYTES: usize = 16 * MIB;
 /// Longest line of an input, bytes: what fits in a batch.
 pub const LINE_BYTES: usize = BATCH_BYTES;
 

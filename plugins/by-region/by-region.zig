@@ -8,42 +8,40 @@
 //! goes to `major`, none if it is not given.
 
 const std = @import("std");
-const contract = @import("contract.zig");
+const millstream = @import("gen/millstream.zig");
 
 comptime {
-    contract.exportRouter(route);
+    millstream.exportRouter(route);
 }
 
 const Quake = struct { region: ?[]const u8, magnitude: ?f64 = null };
 
-fn route(value: ?[]const u8) !contract.Outcome {
-    const arena = contract.call_allocator;
-    const text = value orelse return .{ .bad_message = "the record has no value" };
+fn route(message: millstream.Message) millstream.Error![]const []const u8 {
+    const arena = millstream.allocator;
+    const text = message.value orelse return millstream.badMessage("the record has no value", .{});
     const quake = std.json.parseFromSliceLeaky(Quake, arena, text, .{
         .ignore_unknown_fields = true,
-    }) catch |problem| return .{ .bad_message = try std.fmt.allocPrint(
-        arena,
+    }) catch |problem| return millstream.badMessage(
         "not a flat earthquake record with region and magnitude: {t}",
         .{problem},
-    ) };
+    );
 
-    const least_major = majorMagnitude() catch |problem| return .{ .failed = try std.fmt.allocPrint(
-        arena,
+    const least_major = majorMagnitude() catch |problem| return millstream.failed(
         "config `major` is not a magnitude such as 5.0: {t}",
         .{problem},
-    ) };
+    );
     var outputs: std.ArrayList([]const u8) = try .initCapacity(arena, 2);
     outputs.appendAssumeCapacity(try regionOutput(quake.region));
     if (least_major) |least| if (quake.magnitude) |magnitude| {
         if (magnitude >= least) outputs.appendAssumeCapacity("major");
     };
-    return .{ .outputs = outputs.items };
+    return outputs.items;
 }
 
 /// The output named after the region, or `elsewhere` if the config does not list it.
 fn regionOutput(region: ?[]const u8) ![]const u8 {
     const name = try outputName(region orelse return "elsewhere");
-    var listed = std.mem.tokenizeAny(u8, contract.config("regions") orelse "", ", ");
+    var listed = std.mem.tokenizeAny(u8, millstream.config("regions") orelse "", ", ");
     while (listed.next()) |output| {
         if (std.mem.eql(u8, output, name)) return name;
     }
@@ -51,7 +49,7 @@ fn regionOutput(region: ?[]const u8) ![]const u8 {
 }
 
 fn outputName(region: []const u8) ![]const u8 {
-    const name = try contract.call_allocator.dupe(u8, region);
+    const name = try millstream.allocator.dupe(u8, region);
     for (name) |*byte| {
         byte.* = if (std.ascii.isAlphanumeric(byte.*)) std.ascii.toLower(byte.*) else '-';
     }
@@ -60,6 +58,6 @@ fn outputName(region: []const u8) ![]const u8 {
 
 /// Null if the config does not ask for the output `major`.
 fn majorMagnitude() !?f64 {
-    const text = contract.config("major") orelse return null;
+    const text = millstream.config("major") orelse return null;
     return try std.fmt.parseFloat(f64, std.mem.trim(u8, text, " "));
 }

@@ -1,5 +1,5 @@
 # Rust: a crate of the workspace beside this folder, built for wasm32-unknown-unknown, which has no
-# WASI at all. wit-bindgen leaves the world in the module; mkcomponent makes the component.
+# WASI at all. wit-bindgen leaves the world in the module.
 #
 # The target's standard library is rustup's if it is installed (`rustup target add
 # wasm32-unknown-unknown`). Else it is built once from Debian's sources by Debian's compiler: only
@@ -8,31 +8,26 @@
 rust_target=wasm32-unknown-unknown
 
 recipe_install() {
-    install_mkcomponent
-    rust_flags=$(remapped_paths)
+    local flags
+    flags=$(remapped_paths)
     if [ -d "$(rustc --print sysroot)/lib/rustlib/$rust_target" ]; then
-        rust_compiler=$(rustup which rustc 2>/dev/null || command -v rustc)
-        return
+        RUSTC=$(rustup which rustc 2>/dev/null || command -v rustc)
+    else
+        apt_install rustc-web rust-web-src
+        RUSTC=/usr/bin/rustc
+        # The linker comes with rustup's host toolchain; Debian's compiler has none of its own.
+        export PATH="$PATH:$(rustc --print sysroot)/lib/rustlib/$(host_triple)/bin"
+        local sysroot
+        sysroot="$TOOLS/rust-$("$RUSTC" -V | tr -c 'A-Za-z0-9.\n' - | cut -c1-40)"
+        [ -d "$sysroot/lib" ] || build_std "$sysroot"
+        flags="$flags --sysroot=$sysroot"
     fi
-    apt_install rustc-web rust-web-src
-    rust_compiler=/usr/bin/rustc
-    # The linker comes with rustup's host toolchain; Debian's compiler has none of its own.
-    export PATH="$PATH:$(rustc --print sysroot)/lib/rustlib/$(host_triple)/bin"
-    local sysroot
-    sysroot="$TOOLS/rust-$("$rust_compiler" -V | tr -c 'A-Za-z0-9.\n' - | cut -c1-40)"
-    [ -d "$sysroot/lib" ] || build_std "$sysroot"
-    rust_flags="$rust_flags --sysroot=$sysroot"
-}
-
-recipe_build() { # NAME OUT
-    RUSTC="$rust_compiler" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$rust_flags" \
-        cargo build --quiet --locked --release --target $rust_target \
-        --manifest-path "$PLUGINS/Cargo.toml" --target-dir "$TOOLS/target" --package "$1"
-    "$MKCOMPONENT" "$TOOLS/target/$rust_target/release/${1//-/_}.wasm" "$2"
+    export RUSTC CARGO_TARGET_DIR="$TOOLS/target"
+    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags
 }
 
 recipe_versions() {
-    "$rust_compiler" -V
+    "$RUSTC" -V
 }
 
 # The standard library as a sysroot, with bitcode in it for link-time optimisation.
@@ -51,7 +46,7 @@ edition = "2024"
 panic = "abort"
 TOML
     # Both settings that follow make the compiler take what is otherwise for nightly ones only.
-    (cd "$work" && RUSTFLAGS="-Cembed-bitcode=yes $(remapped_paths)" RUSTC="$rust_compiler" \
+    (cd "$work" && RUSTFLAGS="-Cembed-bitcode=yes $(remapped_paths)" RUSTC="$RUSTC" \
         RUSTC_BOOTSTRAP=1 cargo build --quiet --release --target $rust_target \
         -Zbuild-std=std,panic_abort,panic_unwind)
     cp "$work/target/$rust_target/release/deps/"*.rlib "$libraries"

@@ -1,5 +1,5 @@
 //! The commands: one file each, one struct each, whose doc comment is its help. `serve` and `dev`
-//! run a broker in this process; the others ask one over HTTP.
+//! run a broker in this process, `plugin` does without one; the others ask one over HTTP.
 
 mod client;
 mod consume;
@@ -10,6 +10,7 @@ mod lines;
 mod listen;
 mod output;
 mod pipelines;
+mod plugin;
 mod produce;
 mod serve;
 mod topics;
@@ -48,6 +49,7 @@ enum Command {
     Groups(groups::Groups),
     Produce(produce::Produce),
     Consume(consume::Consume),
+    Plugin(plugin::Plugin),
 }
 
 /// Runs the command that the process was started with. Exit code 0: done; 1: failed; 2: not
@@ -56,8 +58,9 @@ pub fn main() -> ExitCode {
     let Cli { command, json } = Cli::parse();
     let default_log = match &command {
         Command::Serve(_) => "info",
-        // What fails is counted in the summary, and a pipeline that stops says why.
-        Command::Dev(dev) if dev.once => "warn,millstream::pipeline=off",
+        // It shows itself what fails, and what stops.
+        Command::Dev(_) => "warn,millstream::pipeline=off,millstream::plugin=debug",
+        Command::Plugin(_) => "warn,millstream::cli=info,millstream::plugin=debug",
         _ => "warn",
     };
     start_log(default_log);
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Groups(command) => command.run(out),
         Command::Produce(command) => command.run(out),
         Command::Consume(command) => command.run(out),
+        Command::Plugin(command) => command.run(out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::binary::Binary;
+use super::shapes::{HeaderView, RecordIn};
 use crate::broker::{Append, Broker, Commit, CommitError, Topic};
 use crate::limits::HTTP_BATCH_BYTES;
 use crate::record::{BatchBuilder, BatchError, Compression, Header, partition_for_key};
@@ -22,6 +24,28 @@ pub struct NewRecord {
     pub partition: Option<PartitionIndex>,
     /// When it was made; now if not said.
     pub timestamp: Option<TimestampMs>,
+}
+
+impl TryFrom<RecordIn> for NewRecord {
+    /// What is wrong with a field.
+    type Error = String;
+
+    fn try_from(record: RecordIn) -> Result<Self, String> {
+        let headers = record.headers.into_iter().map(|header| {
+            let HeaderView { key, key_base64, value, value_base64 } = header;
+            let key = Binary { text: key, base64: key_base64 }.decode("key")?;
+            let key = key.ok_or("a header has no key")?;
+            let value = Binary { text: value, base64: value_base64 }.decode("value")?;
+            Ok(Header { key, value })
+        });
+        Ok(Self {
+            headers: headers.collect::<Result<_, String>>()?,
+            key: Binary { text: record.key, base64: record.key_base64 }.decode("key")?,
+            value: Binary { text: record.value, base64: record.value_base64 }.decode("value")?,
+            partition: record.partition,
+            timestamp: record.timestamp,
+        })
+    }
 }
 
 /// Where a record went.

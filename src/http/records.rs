@@ -12,13 +12,12 @@ use serde::{Deserialize, Deserializer};
 
 use super::Api;
 use super::at_most::AtMost;
-use super::binary::Binary;
 use super::error::{ApiError, not_as_expected};
 use super::produce::{NewRecord, ProduceError, append};
-use super::shapes::{Consumed, HeaderView, Position, Produced, ProducedAt, RecordIn, RecordView};
+use super::shapes::{Consumed, Position, Produced, ProducedAt, RecordIn, RecordView};
 use crate::broker::{FetchPartition, FetchRequest, NewTopic, PartitionRead, Topic};
 use crate::limits::{HTTP_RECORDS, HTTP_RESPONSE_BYTES, HTTP_WAIT_MS};
-use crate::record::{BatchError, Header, Record, split_batches};
+use crate::record::{BatchError, Record, split_batches};
 use crate::types::{Offset, PartitionIndex, TopicName, TopicPartition};
 
 /// `POST /v1/topics/{topic}/records`
@@ -70,7 +69,7 @@ fn parse_records(body: &Bytes) -> Result<Vec<NewRecord>, ApiError> {
         return Err(too_many());
     }
     let numbered = records.into_iter().enumerate();
-    numbered.map(|(index, r)| new_record(r).map_err(|error| bad(index, error))).collect()
+    numbered.map(|(index, r)| NewRecord::try_from(r).map_err(|error| bad(index, error))).collect()
 }
 
 fn parse_array(body: &Bytes) -> Result<Vec<RecordIn>, ApiError> {
@@ -88,23 +87,6 @@ fn parse_array(body: &Bytes) -> Result<Vec<RecordIn>, ApiError> {
 fn too_many() -> ApiError {
     let error = format!("more than {HTTP_RECORDS} records in one request");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error)
-}
-
-fn new_record(record: RecordIn) -> Result<NewRecord, String> {
-    let headers = record.headers.into_iter().map(|header| {
-        let HeaderView { key, key_base64, value, value_base64 } = header;
-        let key = Binary { text: key, base64: key_base64 }.decode("key")?;
-        let key = key.ok_or("a header has no key")?;
-        let value = Binary { text: value, base64: value_base64 }.decode("value")?;
-        Ok(Header { key, value })
-    });
-    Ok(NewRecord {
-        headers: headers.collect::<Result<_, String>>()?,
-        key: Binary { text: record.key, base64: record.key_base64 }.decode("key")?,
-        value: Binary { text: record.value, base64: record.value_base64 }.decode("value")?,
-        partition: record.partition,
-        timestamp: record.timestamp,
-    })
 }
 
 /// Query of `GET /v1/topics/{topic}/records`.

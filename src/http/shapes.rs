@@ -137,6 +137,19 @@ pub struct HeaderView {
     pub value_base64: Option<String>,
 }
 
+impl From<&crate::record::Header> for HeaderView {
+    fn from(header: &crate::record::Header) -> Self {
+        let key = Binary::encode(Some(&header.key));
+        let value = Binary::encode(header.value.as_ref());
+        Self {
+            key: key.text,
+            key_base64: key.base64,
+            value: value.text,
+            value_base64: value.base64,
+        }
+    }
+}
+
 /// A record to produce; `POST /v1/topics/{topic}/records` takes an array of them, or one a line.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -237,16 +250,6 @@ impl RecordView {
     pub fn new(partition: PartitionIndex, record: &crate::record::Record) -> Self {
         let key = Binary::encode(record.key.as_ref());
         let value = Binary::encode(record.value.as_ref());
-        let headers = record.headers.iter().map(|header| {
-            let key = Binary::encode(Some(&header.key));
-            let value = Binary::encode(header.value.as_ref());
-            HeaderView {
-                key: key.text,
-                key_base64: key.base64,
-                value: value.text,
-                value_base64: value.base64,
-            }
-        });
         Self {
             partition,
             offset: record.offset,
@@ -255,7 +258,7 @@ impl RecordView {
             key_base64: key.base64,
             value: value.text,
             value_base64: value.base64,
-            headers: headers.collect(),
+            headers: record.headers.iter().map(HeaderView::from).collect(),
         }
     }
 }

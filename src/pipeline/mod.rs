@@ -23,7 +23,7 @@ pub use graph::{
     ExistingTopic, Flow, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check, component_paths,
 };
 pub use manifest::{OnError, Retry, Start, StepKind, StepLimits};
-pub use outcome::Counts;
+pub use outcome::{Counts, RecordFailure};
 pub use problem::{Problem, Severity};
 pub use runner::PipelineState;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::placed::Placed;
 use crate::plugin::Failure;
-use crate::types::Offset;
+use crate::types::{Offset, PipelineName, TopicName, TopicPartition};
 
 /// What came of a batch.
 #[derive(Debug)]
@@ -51,6 +51,23 @@ impl Counts {
         self.dead_lettered += more.dead_lettered;
         self.lost += more.lost;
     }
+}
+
+/// That a step failed on a source record, as it is told to who watches.
+#[derive(Debug, Clone)]
+pub struct RecordFailure {
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// The source topic.
+    pub topic: TopicName,
+    /// The source partition.
+    pub source: TopicPartition,
+    /// The record.
+    pub offset: Offset,
+    /// Which step, as "step 2 (by-region)".
+    pub step: String,
+    /// What failed.
+    pub failure: Failure,
 }
 
 /// A source record that a step failed on.

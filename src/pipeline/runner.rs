@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::batch::{AssembleError, Target, Worker, counts_key};
 use super::dead_letter::Origin;
 use super::graph::{PipelinePlan, StepPlan};
-use super::outcome::{Counts, FailedRecord, Halt};
+use super::outcome::{Counts, FailedRecord, Halt, RecordFailure};
 use super::pass::Pace;
 use super::placed::AllTerms;
 use super::step::{Chain, Step};
@@ -80,11 +80,12 @@ pub(super) enum RunError {
 }
 
 /// Runs a pipeline until it is told to stop or a step says so. Ends between two batches, when all
-/// its commits are durable or refused.
+/// its commits are durable or refused. Who watches is told of records that steps fail on.
 pub(super) async fn run(
     broker: Broker,
     job: Arc<Job>,
     state: SharedState,
+    watchers: broadcast::Sender<RecordFailure>,
     mut stop: watch::Receiver<bool>,
 ) {
     let name = &job.plan.name;
@@ -92,7 +93,7 @@ pub(super) async fn run(
     while !*stop.borrow() {
         set(&state, PipelineState::Running);
         let started = broker.clock().monotonic();
-        match run_once(&broker, &job, &stop).await {
+        match run_once(&broker, &job, &watchers, &stop).await {
             Ok(()) => break,
             Err(error @ RunError::Record { .. }) => {
                 tracing::error!(pipeline = %name, "stopped: {error}");
@@ -123,6 +124,7 @@ pub(super) fn set(state: &SharedState, to: PipelineState) {
 async fn run_once(
     broker: &Broker,
     job: &Arc<Job>,
+    watchers: &broadcast::Sender<RecordFailure>,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let sources: Vec<Arc<Topic>> = job
@@ -141,6 +143,7 @@ async fn run_once(
                 job: Arc::clone(job),
                 topic: source.name().clone(),
                 source: TopicPartition { topic: source.id(), partition },
+                watchers: watchers.clone(),
                 stop: halted.clone(),
             };
             tasks.spawn(task.run(targets.clone()));
@@ -191,6 +194,7 @@ struct PartitionTask {
     job: Arc<Job>,
     topic: TopicName,
     source: TopicPartition,
+    watchers: broadcast::Sender<RecordFailure>,
     stop: watch::Receiver<bool>,
 }
 
@@ -252,10 +256,12 @@ impl PartitionTask {
                 Some(Halt::Retry(record, wait)) => {
                     let pipeline = &self.job.plan.name;
                     tracing::warn!(%pipeline, "tries again in {wait:?}: {record}");
+                    self.tell(&record);
                     or_stop(&mut self.stop, tokio::time::sleep(wait)).await;
                 }
                 Some(Halt::Unavailable(record)) => return Err(RunError::Unavailable(record)),
                 Some(Halt::Stop(record)) => {
+                    self.tell(&record);
                     let source_topic = self.topic.clone();
                     let partition = self.source.partition;
                     return Err(RunError::Record { source_topic, partition, record });
@@ -340,10 +346,20 @@ impl PartitionTask {
         }
     }
 
+    /// Tells who watches, if anyone does.
+    fn tell(&self, record: &FailedRecord) {
+        let FailedRecord { offset, step, failure } = record.clone();
+        let (pipeline, topic) = (self.job.plan.name.clone(), self.topic.clone());
+        let source = self.source;
+        let _ =
+            self.watchers.send(RecordFailure { pipeline, topic, source, offset, step, failure });
+    }
+
     /// A topic full of bad records must not fill the log.
     fn log(&self, failed: &[FailedRecord]) {
         let name = &self.job.plan.name;
         for record in failed.iter().take(PIPELINE_FAILURES_LOGGED) {
+            self.tell(record);
             tracing::warn!(
                 pipeline = %name, topic = %self.topic, partition = self.source.partition,
                 "{record}"

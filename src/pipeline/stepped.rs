@@ -101,14 +101,11 @@ impl Stepped {
 }
 
 fn process(batch: &[Record], decide: fn(&Record) -> Result<Verdict, Failure>) -> Processed {
-    let mut processed = Processed::default();
+    let mut processed = Processed::new();
     for record in batch {
-        match decide(record) {
-            Ok(verdict) => processed.verdicts.push(verdict),
-            Err(failure) => {
-                processed.failure = Some(failure);
-                break;
-            }
+        processed.push(decide(record));
+        if processed.last().is_some_and(Result::is_err) {
+            break;
         }
     }
     processed
@@ -125,12 +122,12 @@ fn filter(record: &Record) -> Result<Verdict, Failure> {
 fn transform(record: &Record) -> Result<Verdict, Failure> {
     match letter(record) {
         b'n' => Ok(Verdict::Drop),
-        b'2' => Ok(Verdict::Emit(vec![record.clone(), record.clone()])),
+        b'2' => Ok(Verdict::Emit(vec![record.clone().into(), record.clone().into()])),
         b'e' => {
             let message = "told to fail".to_owned();
             Err(Failure { reason: FailureReason::BadMessage, message })
         }
-        _ => Ok(Verdict::Emit(vec![record.clone()])),
+        _ => Ok(Verdict::Emit(vec![record.clone().into()])),
     }
 }
 
@@ -140,5 +137,5 @@ fn route(record: &Record) -> Result<Verdict, Failure> {
         b's' => &["side"],
         _ => return Ok(Verdict::Keep),
     };
-    Ok(Verdict::Route(names.iter().map(|name| (*name).to_owned()).collect()))
+    Ok(Verdict::Route(names.iter().map(|name| (*name).into()).collect()))
 }

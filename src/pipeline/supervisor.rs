@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use super::batch::checkpoint as checkpoint_change;
@@ -16,9 +16,10 @@ use super::graph::{
     ExistingTopic, PipelinePlan, Plan, PlannedTopic, World, check, component_paths,
 };
 use super::manifest::{Start, StepKind};
-use super::outcome::Counts;
+use super::outcome::{Counts, RecordFailure};
 use super::runner::{Job, PipelineState, SharedState, checkpoint, counts, run, set};
 use crate::broker::{Broker, Commit, CommitError, NewTopic};
+use crate::limits::PIPELINE_FAILURES_TOLD;
 use crate::plugin::{Engine, Plugin, PluginError, PluginKind};
 use crate::types::{Offset, PartitionIndex, PipelineName, TopicName, TopicPartition};
 
@@ -32,6 +33,7 @@ pub struct Supervisor {
     deploying: tokio::sync::Mutex<()>,
     /// Set by a shutdown; from then on nothing starts.
     stopped: AtomicBool,
+    watchers: broadcast::Sender<RecordFailure>,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -90,6 +92,7 @@ impl Supervisor {
             pipelines: Mutex::default(),
             deploying: tokio::sync::Mutex::default(),
             stopped: AtomicBool::new(false),
+            watchers: broadcast::Sender::new(PIPELINE_FAILURES_TOLD),
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
         })
@@ -184,6 +187,12 @@ impl Supervisor {
             }
         }
         Ok(true)
+    }
+
+    /// The records that steps fail on from now on, the first few of each batch. A watcher that is
+    /// too slow misses some.
+    pub fn failures(&self) -> broadcast::Receiver<RecordFailure> {
+        self.watchers.subscribe()
     }
 
     /// How all pipelines are, by name.
@@ -349,7 +358,9 @@ impl Supervisor {
         let state = SharedState::new(Mutex::new(PipelineState::Running));
         let (name, plan) = (job.plan.name.clone(), job.plan.clone());
         let digests = job.plugins.iter().map(|plugin| plugin.digest().to_owned()).collect();
-        let running = run(self.broker.clone(), Arc::new(job), Arc::clone(&state), stopped);
+        let watchers = self.watchers.clone();
+        let running =
+            run(self.broker.clone(), Arc::new(job), Arc::clone(&state), watchers, stopped);
         let task = Some(self.handle.spawn(running));
         self.pipelines().insert(name, Running { plan, digests, state, stop, task });
         Ok(())

@@ -26,6 +26,9 @@ use super::packed::{self, Malformed};
 use super::sizing::Sizing;
 use super::typed::{self, Called, RECORD_SIZE};
 
+/// Memory is counted in these.
+const WASM_PAGE_BYTES: u64 = 64 * 1024;
+
 /// A component that was checked and compiled. Cheap to clone.
 #[derive(Clone)]
 pub struct Plugin(Arc<Loaded>);
@@ -64,6 +67,20 @@ impl Plugin {
     /// SHA-256 of the component, in lower-case hex.
     pub fn digest(&self) -> &str {
         &self.0.digest
+    }
+
+    /// The names of the interfaces that it imports, as they stand in it.
+    pub fn imports(&self) -> Vec<String> {
+        let engine = self.0.pre.engine();
+        let ty = self.0.pre.component().component_type();
+        ty.imports(engine).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Linear memory that an instance starts with, bytes: of the largest of its memories.
+    pub fn initial_memory_bytes(&self) -> u64 {
+        let required = self.0.pre.component().resources_required();
+        let pages = required.and_then(|required| required.max_initial_memory_size);
+        pages.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES)
     }
 
     /// An instance for one step and one source partition. Nothing of the plugin runs yet.
@@ -191,6 +208,12 @@ impl Instance {
             }
         }
         processed
+    }
+
+    /// Linear memory of the present instance, bytes. It never shrinks, so this is the most that the
+    /// instance has used. 0 before the first record and after a call that broke the instance.
+    pub fn memory_bytes(&self) -> usize {
+        self.live.as_ref().map_or(0, |live| live.store.data().limiter.memory_used())
     }
 
     /// Whether the last result decides what becomes of the records behind it. A processor has been

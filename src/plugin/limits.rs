@@ -173,7 +173,7 @@ impl Limiter {
         Ok(grown.unwrap_or(false))
     }
 
-    #[cfg(test)]
+    /// Linear memory in use, bytes.
     pub(super) fn memory_used(&self) -> usize {
         self.memory.used
     }

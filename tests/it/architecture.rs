@@ -37,7 +37,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["types", "limits", "clock", "record", "broker", "pipeline", "config", "server", "http"],
+        &[
+            "types", "limits", "clock", "record", "plugin", "broker", "pipeline", "config",
+            "server", "http",
+        ],
     ),
 ];
 
@@ -50,7 +53,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("ureq", &["cli"]),
     ("indicatif", &["cli"]),
     ("notify", &["cli"]),
-    ("toml", &["pipeline", "config"]),
+    ("toml", &["pipeline", "config", "cli"]),
+    ("wit_component", &["cli"]),
+    ("wit_parser", &["cli"]),
+    ("wasm_encoder", &["cli"]),
+    ("wat", &["cli", "plugin"]),
     ("crc32c", &["record"]),
     ("flate2", &["record"]),
     ("lz4_flex", &["record"]),

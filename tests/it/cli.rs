@@ -16,7 +16,7 @@ fn json(text: &str) -> Value {
 fn help_names_every_command_and_says_what_each_is_for() {
     let help = succeeded(&run(&["--help"]));
     let commands =
-        ["serve", "dev", "deploy", "pipelines", "topics", "groups", "produce", "consume"];
+        ["serve", "dev", "deploy", "pipelines", "topics", "groups", "produce", "consume", "plugin"];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let own = succeeded(&run(&[command, "--help"]));
@@ -431,6 +431,57 @@ fn dev_deploys_edits_until_interrupted() {
     std::fs::write(&manifest, CHAIN).unwrap();
     let deployed = event("deployed");
     assert_eq!(deployed["deployment"]["pipelines"][0]["change"], "started", "{deployed}");
+    signal(dev.id(), "INT");
+    assert_eq!(wait(&mut dev).code(), Some(0));
+}
+
+#[test]
+fn dev_shows_a_failing_record_and_deploys_a_mended_component() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |name: &str, kind: &str| {
+        let path = folder.path().join(name);
+        let path = path.to_str().unwrap().to_owned();
+        let new = ["plugin", "new", name, "--language", "wat", "--kind", kind, "--folder", &path];
+        succeeded(&run(&new));
+        path
+    };
+    let path = made("picky", "filter");
+    let source = format!("{path}/picky.wat");
+    let text = std::fs::read_to_string(&source).unwrap();
+    // Wants another configuration than it gets.
+    std::fs::write(&source, text.replace("\"contains\")", "\"sustains\")")).unwrap();
+    succeeded(&run(&["plugin", "build", &path]));
+    let manifest = folder.path().join("m.toml");
+    let manifest_text = "[[topic]]\nname = \"in\"\n[plugin.picky]\ncomponent = \
+        \"picky/picky.wasm\"\n[[pipeline]]\nname = \"p\"\nsource = \"in\"\noutput = \"out\"\n\
+        [[pipeline.step]]\nfilter = \"picky\"\nconfig = { contains = \"a\" }\n\
+        on-error = \"retry\"\nretry = { attempts = 100, backoff-ms = 50 }\n";
+    std::fs::write(&manifest, manifest_text).unwrap();
+    let input = folder.path().join("in.txt");
+    std::fs::write(&input, "banana\n").unwrap();
+    let mut dev = millstream()
+        .args(["dev", "--json", "--kafka", "localhost:0", "--http", "127.0.0.1:0"])
+        .args(["--input", &format!("in={}", input.display())])
+        .arg(&manifest)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = lines(dev.stdout.take().unwrap());
+    let event = |name: &str| loop {
+        let line = json(&said.recv().unwrap());
+        if line["event"] == name {
+            return line;
+        }
+    };
+    let failed = event("failed");
+    assert_eq!((&failed["reason"], &failed["offset"]), (&"failed".into(), &0.into()), "{failed}");
+    assert_eq!(
+        (&failed["record"]["value"], &failed["step"]),
+        (&"banana".into(), &"step 1 (picky)".into())
+    );
+    std::fs::write(&source, text).unwrap();
+    succeeded(&run(&["plugin", "build", &path]));
+    assert_eq!(event("record")["record"]["value"], "banana");
     signal(dev.id(), "INT");
     assert_eq!(wait(&mut dev).code(), Some(0));
 }

@@ -30,21 +30,25 @@ struct Example {
 
 impl Example {
     fn committed(&self) -> Instance {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        self.load(&root.join("plugins").join(self.name), self.config)
+        self.configured(self.config)
     }
 
-    fn load(&self, folder: &Path, config: &[(&str, &str)]) -> Instance {
-        let path = folder.join(self.name).with_extension("wasm");
-        let component = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let plugin = ENGINE.load(&component).expect(self.name);
+    fn configured(&self, config: &[(&str, &str)]) -> Instance {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(self.name);
         let config = config.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        plugin.instance(Settings {
-            step: self.name.to_owned(),
-            config: config.collect(),
-            ..Settings::default()
-        })
+        load(&folder, self.name, &config.collect())
     }
+}
+
+fn load(folder: &Path, name: &str, config: &BTreeMap<String, String>) -> Instance {
+    let path = folder.join(name).with_extension("wasm");
+    let component = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let plugin = ENGINE.load(&component).expect(name);
+    plugin.instance(Settings {
+        step: name.to_owned(),
+        config: config.clone(),
+        ..Settings::default()
+    })
 }
 
 fn record(value: impl Into<Bytes>) -> Record {
@@ -115,8 +119,7 @@ fn a_plugin_with_a_wrong_config_says_so() {
     for (example, name, wrong) in
         [(STRONG, "minimum", "weak"), (FLATTEN, "digits", "1.5"), (BY_REGION, "major", "big")]
     {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(example.name);
-        let mut instance = example.load(&folder, &[(name, wrong)]);
+        let mut instance = example.configured(&[(name, wrong)]);
         let value = if example.name == "by-region" {
             record(r#"{"region":"sea","magnitude":1}"#)
         } else {
@@ -178,34 +181,59 @@ fn by_region_knows_the_listed_regions() {
     assert!(complaint(process(&mut by_region, &feature("5", "sea"))).contains("region"));
 }
 
+/// The names of the plugins whose components are committed.
+fn committed() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins");
+    let entries = fs::read_dir(folder).expect("plugins");
+    let folders = entries.map(|entry| entry.expect("an entry").path());
+    let folders = folders.filter(|folder| folder.join("component.lock").exists());
+    folders.map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// The configuration that a plugin is tested with, and its records.
+fn own_test(name: &str) -> (BTreeMap<String, String>, Vec<Record>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(name);
+    let about = fs::read_to_string(folder.join("plugin.toml")).expect(name);
+    let about: toml::Table = about.parse().expect(name);
+    let test = about["test"].as_table().expect(name);
+    let config = test.get("config").and_then(toml::Value::as_table).into_iter().flatten();
+    let config = config.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()));
+    let lines = fs::read_to_string(folder.join("tests/input.ndjson")).expect(name);
+    (config.collect(), lines.lines().map(|line| record(line.to_owned())).collect())
+}
+
 #[test]
 #[ignore = "needs rebuilt components: MILLSTREAM_REBUILT names a folder"]
 fn rebuilt_components_behave_like_the_committed_ones() {
     let folder = env::var_os("MILLSTREAM_REBUILT").expect("MILLSTREAM_REBUILT names a folder");
     let folder = PathBuf::from(folder);
 
-    let raw = input();
-    let mut flat = raw.clone();
-    for outcome in process_all(&mut FLATTEN.committed(), &raw) {
-        if let Ok(Verdict::Emit(records)) = outcome {
-            flat.extend(records.into_iter().map(|emitted| emitted.record));
-        }
+    // Everything that any of them is tested with: most of it is what the others do not expect.
+    let mut records = input();
+    let flat = process_all(&mut FLATTEN.committed(), &records);
+    let emitted = flat.into_iter().flatten().filter_map(|verdict| match verdict {
+        Verdict::Emit(records) => Some(records),
+        _ => None,
+    });
+    records.extend(emitted.flatten().map(|emitted| emitted.record));
+    for name in committed() {
+        records.extend(own_test(&name).1);
     }
-    let inputs = BTreeMap::from([("strong", &raw), ("flatten", &raw), ("by-region", &flat)]);
 
     let mut compared = 0;
-    for example in [STRONG, FLATTEN, BY_REGION] {
-        if !folder.join(example.name).with_extension("wasm").exists() {
+    for name in committed() {
+        if !folder.join(&name).with_extension("wasm").exists() {
             continue;
         }
-        let mut committed = example.committed();
-        let mut rebuilt = example.load(&folder, example.config);
-        for record in inputs[example.name] {
+        let (config, _) = own_test(&name);
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins");
+        let mut committed = load(&plugins.join(&name), &name, &config);
+        let mut rebuilt = load(&folder, &name, &config);
+        for record in &records {
             assert_eq!(
                 process(&mut rebuilt, record),
                 process(&mut committed, record),
-                "{} (left: rebuilt) on {record:?}",
-                example.name
+                "{name} (left: rebuilt) on {record:?}"
             );
             compared += 1;
         }

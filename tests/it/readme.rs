@@ -14,7 +14,7 @@ fn readme() -> String {
 }
 
 /// The contents of the fenced blocks of a language.
-fn blocks(readme: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(readme: &str, language: &str) -> Vec<String> {
     let opening = format!("```{language}");
     let mut blocks = Vec::new();
     let mut lines = readme.lines();

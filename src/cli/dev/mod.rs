@@ -22,8 +22,8 @@ use crate::types::TopicName;
 /// Run a broker for one manifest and watch what comes out of its pipelines.
 ///
 /// Deploys the manifest on a fresh broker, feeds it files, and shows the records of every output
-/// topic as they come. Edits of the manifest and its components are deployed at once. Goes on
-/// until Ctrl-C, or with --once until every pipeline is through with its input.
+/// topic as they come, the lines that plugins log, and the records that they fail on. Edits of the
+/// manifest and its components are deployed at once. Goes on until Ctrl-C, or with --once until every pipeline is through with its input.
 #[derive(Debug, Args)]
 pub(super) struct Dev {
     /// The manifest, a TOML file; components are found relative to it.
@@ -36,7 +36,7 @@ pub(super) struct Dev {
     /// End when every pipeline is through with its input. Listens on free ports unless told
     /// otherwise; fails if a pipeline does.
     #[arg(long)]
-    pub(super) once: bool,
+    once: bool,
 
     /// Which output records to show [default: sample with --once, otherwise all].
     #[arg(long, value_enum, value_name = "WHICH")]

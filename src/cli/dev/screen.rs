@@ -13,6 +13,7 @@ use crate::cli::deploy::changes;
 use crate::cli::listen::Addresses;
 use crate::cli::output::{Out, Side, bold, count, dim, number, printable};
 use crate::http::{Binary, DeploymentDone, ErrorView, PipelineView, RecordView};
+use crate::pipeline::RecordFailure;
 use crate::record::Record;
 use crate::types::TopicName;
 
@@ -112,6 +113,39 @@ impl Screen {
         let PipelineView { name, state, reason, .. } = pipeline;
         let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         self.line(format!("pipeline {name} {state}{}", printable(&reason)))
+    }
+
+    /// That a step failed on a record; the record under it, if it is still there.
+    pub(super) fn failed(
+        &mut self,
+        failure: &RecordFailure,
+        record: Option<&Record>,
+    ) -> anyhow::Result<()> {
+        let RecordFailure { pipeline, topic, source, offset, step, failure } = failure;
+        let view = record.map(|record| RecordView::new(source.partition, record));
+        if self.out.is_json() {
+            return self.event(json!({
+                "event": "failed", "pipeline": pipeline, "topic": topic,
+                "partition": source.partition, "offset": offset, "step": step,
+                "reason": failure.reason.as_str(), "message": failure.message, "record": view,
+            }));
+        }
+        let place = dim(&format!("{topic}/{}@{offset}", source.partition));
+        let reason = printable(&failure.to_string());
+        self.line(format!("{place}  {}  {pipeline}, {step}: {reason}", bold("failed")))?;
+        let Some(view) = view else { return Ok(()) };
+        let key = shown(view.key.as_deref(), view.key_base64.as_deref());
+        let value = shown(view.value.as_deref(), view.value_base64.as_deref());
+        let out = &mut self.out;
+        self.bar.suspend(|| out.short_line(&format!("    {key}  {value}")))
+    }
+
+    /// That more failed than could be shown.
+    pub(super) fn missed(&mut self, records: u64) -> anyhow::Result<()> {
+        if self.out.is_json() {
+            return self.event(json!({ "event": "missed", "failures": records }));
+        }
+        self.line(dim(&format!("{} more failed", count(records, "record"))))
     }
 
     /// What takes its time, until something else is said about progress.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::sync::oneshot;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::feed::{self, Fed};
 use super::screen::Screen;
-use super::tail::{Tail, all_through, has_ended, outputs, pipelines};
+use super::tail::{Tail, all_through, has_ended, outputs, pipelines, record_at};
 use super::watch::Watch;
 use super::{Input, Show};
 use crate::broker::Broker;
@@ -19,7 +20,7 @@ use crate::cli::listen::Addresses;
 use crate::cli::output::{Out, count};
 use crate::config::Config;
 use crate::http::{DeploymentDone, ErrorView, PipelineView, ProblemView};
-use crate::pipeline::{Bundle, DeployError, Supervisor};
+use crate::pipeline::{Bundle, DeployError, RecordFailure, Supervisor};
 use crate::server::{Server, termination};
 use crate::types::PipelineName;
 
@@ -43,6 +44,7 @@ struct Work {
     supervisor: Arc<Supervisor>,
     screen: Screen,
     tail: Tail,
+    failures: broadcast::Receiver<RecordFailure>,
     watch: Option<Watch>,
     /// What was loaded last, deployed or not.
     bundle: Option<Bundle>,
@@ -66,6 +68,7 @@ impl Session {
             supervisor: Arc::clone(server.pipelines()),
             screen: Screen::new(out, self.show),
             tail: Tail::new(server.broker().clone()),
+            failures: server.pipelines().failures(),
             watch: if self.once { None } else { Some(self.watch()?) },
             bundle: None,
             named: Vec::new(),
@@ -116,6 +119,7 @@ impl Work {
         loop {
             tokio::select! {
                 found = self.tail.next() => self.screen.records(&found?)?,
+                failure = self.failures.recv() => self.failed(failure).await?,
                 progress = fed.recv(), if feeding => feeding = self.fed(progress)?,
                 bundle = edited(&mut self.watch, &self.session.manifest) => {
                     self.redeploy(bundle).await?;
@@ -219,6 +223,18 @@ impl Work {
             error => ErrorView { error: error.to_string(), problems: Vec::new() },
         };
         self.screen.refused(&view)
+    }
+
+    /// Shows a record that a step failed on. With --once the summary counts them.
+    async fn failed(&mut self, told: Result<RecordFailure, RecvError>) -> anyhow::Result<()> {
+        match told {
+            Ok(failure) if !self.session.once || self.session.show == Show::All => {
+                let record = record_at(&self.broker, failure.source, failure.offset).await;
+                self.screen.failed(&failure, record.as_ref())
+            }
+            Err(RecvError::Lagged(missed)) if !self.session.once => self.screen.missed(missed),
+            _ => Ok(()),
+        }
     }
 
     /// Shows how feeding goes; false at its end.

@@ -117,6 +117,16 @@ pub(super) fn pipelines(supervisor: &Supervisor) -> Vec<PipelineView> {
     supervisor.status().into_iter().map(PipelineView::from).collect()
 }
 
+/// One record, if it is still there.
+pub(super) async fn record_at(
+    broker: &Broker,
+    partition: TopicPartition,
+    offset: Offset,
+) -> Option<Record> {
+    let read = broker.read(partition, offset, 1).await.ok()?;
+    read.records(offset).ok()?.into_iter().next()
+}
+
 /// The topics that pipelines write.
 pub(super) fn outputs(pipelines: &[PipelineView]) -> BTreeSet<&String> {
     pipelines.iter().flat_map(|pipeline| &pipeline.outputs).collect()

@@ -1,0 +1,70 @@
+//! `millstream plugin build`: from the source of one plugin to a component that a broker takes. The
+//! language's own compiler does the most of it; what it knows nothing of is done here: bindings for
+//! languages without a generator, and the component around a core module.
+
+mod bindings;
+mod compile;
+mod component;
+mod language;
+mod tools;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+pub(super) use self::bindings::write as write_bindings;
+pub(super) use self::component::identity;
+pub(super) use self::language::Language;
+use super::loaded::Loaded;
+use super::project::Project;
+use crate::cli::output::{Out, number};
+use crate::plugin::Engine;
+
+/// Build the plugin of a folder.
+///
+/// Reads `plugin.toml`, writes the bindings to `gen/`, calls the language's compiler, makes a
+/// component of what that leaves, and checks it as a broker would. What is in between lands in
+/// `build/`.
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    /// The folder of the plugin.
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+
+    /// Where to write the component [default: NAME.wasm in the folder].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Build {
+    pub(super) fn run(self, mut out: Out) -> anyhow::Result<()> {
+        let project = Project::load(&self.folder)?;
+        let about = &project.plugin;
+        bindings::write(&project)?;
+        let component = compile::component(&project)?;
+        let path = self.out.unwrap_or_else(|| project.component());
+        std::fs::write(&path, component)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let loaded = Loaded::load(&Engine::new()?, &path)?;
+        let found = loaded.plugin.kind();
+        anyhow::ensure!(
+            found == about.kind.plugin_kind(),
+            "{} is a {found}, but plugin.toml says {}",
+            path.display(),
+            about.kind
+        );
+        if out.is_json() {
+            out.json(&json!({ "component": path, "kind": found.as_str(), "bytes": loaded.bytes }))?;
+        } else {
+            out.line(format!(
+                "{}: {}, {} bytes",
+                path.display(),
+                found,
+                number(loaded.bytes as i128)
+            ))?;
+        }
+        out.flush()
+    }
+}
