@@ -28,8 +28,7 @@ use crate::record::TimestampType;
 use crate::storage::Effects;
 use crate::storage::{
     Changes, Chunk, ChunkBuilder, CommittedOffset, Group, GroupRow, OffsetKey, ProducerKey,
-    ProducerState,
-    StorageError, Store, TopicRow,
+    ProducerState, StorageError, Store, TopicRow,
 };
 use crate::types::{GroupId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
