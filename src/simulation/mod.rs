@@ -7,6 +7,7 @@
 //! so many images take (`docs/faults.md`).
 
 mod check;
+mod damage;
 mod disk;
 mod ledger;
 mod run;

@@ -121,7 +121,7 @@ impl Run {
         }
     }
 
-    fn live(&mut self) -> Result<(), String> {
+    pub(super) fn live(&mut self) -> Result<(), String> {
         let opened = self.open(&self.files.clone())?;
         let mut life = Life::begin(self, opened)?;
         for number in 0..self.plan.crashes {
@@ -131,6 +131,9 @@ impl Run {
             life.end(self);
             life = self.recover()?;
         }
+        self.files.power_off_at(u64::MAX);
+        self.files.fail_at(u64::MAX);
+        self.files.fill_up(false);
         let segments = life.committer.admin(|store| Ok(store.reader().segments()))?;
         self.report.segments = segments.last().map_or(0, |last| last.segment);
         self.report.unlinked = self.report.segments - segments.len() as u64;
@@ -140,7 +143,7 @@ impl Run {
         self.damage()
     }
 
-    fn open(&self, files: &MemoryFiles) -> Result<Opened, String> {
+    pub(super) fn open(&self, files: &MemoryFiles) -> Result<Opened, String> {
         let options = StoreOptions { segment_bytes: SEGMENT_BYTES, new_cluster_id: "c".to_owned() };
         let files = Arc::new(files.clone());
         let opened = Broker::open_stepped_with_cleaner(files, &options, self.clock.clone());

@@ -20,7 +20,7 @@ use crate::types::{GroupId, OffsetOwner, ProducerId, TopicName, TopicPartition};
 /// Actions that a life has if its power does not go before.
 const ACTIONS: u32 = 150;
 /// Operations of the disk after which its power goes at the latest.
-const OPERATIONS: u64 = 1_500;
+const OPERATIONS: u64 = 500;
 /// Batches of a producer that are under way at once.
 const IN_FLIGHT: usize = 3;
 /// Batches that a pipeline has under way at once.

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use super::journal::Extent;
+use super::seal::seal_bytes;
 use crate::limits::CHUNK_BYTES;
 use crate::record::RecordBatch;
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -140,13 +141,15 @@ fn next_cut(batches: &[Appended]) -> usize {
     let mut best = (0.0, 1);
     let mut run = CHUNK_BYTES;
     while run >= PAGE_BYTES {
-        let capacity = run - PAGE_OVERHEAD_BYTES;
+        let capacity = run - PAGE_OVERHEAD_BYTES - seal_bytes(0);
         let (mut bytes, mut count) = (0, 0);
         for batch in batches {
-            if bytes + batch.bytes > capacity {
+            // Each batch has its seal.
+            let batch_bytes = batch.bytes + seal_bytes(1) - seal_bytes(0);
+            if bytes + batch_bytes > capacity {
                 break;
             }
-            bytes += batch.bytes;
+            bytes += batch_bytes;
             count += 1;
         }
         let fill = bytes as f64 / run as f64;

@@ -14,7 +14,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::files::Files;
+use super::files::{Backend, Files, OpenMode};
 use super::journal::{Effects, Extent};
 use super::runs::{Placed, Run};
 use super::segment::{self, create_database, open_database};
@@ -23,6 +23,7 @@ use super::tables::{
     OFFSETS, OffsetKey, PARTITIONS, PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS,
     SETTINGS, STATE, SettingsKey, SettingsRow, StateKey, TOPICS, TopicRow, UNLINKED,
 };
+use super::unwind::guarded;
 use super::{StorageError, at};
 use crate::types::{
     GroupId, NameError, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition,
@@ -86,7 +87,7 @@ impl Meta {
             files.remove(&new).map_err(at(&new))?;
         }
         let database = if names.iter().any(|name| name == FILE) {
-            open_database(files, FILE)?
+            open(files, true)?
         } else if !segment::list(files)?.is_empty() {
             // The segments alone do not say whose records they hold.
             return Err(StorageError::MetaMissing);
@@ -124,7 +125,7 @@ impl Meta {
         if renewed {
             segment::renew(files, FILE)?;
         }
-        *database = Some(open_database(files, FILE)?);
+        *database = Some(open(files, false)?);
         Ok(())
     }
 
@@ -176,7 +177,8 @@ impl Meta {
         };
         let value = {
             let database = self.database();
-            write(database.as_ref().ok_or(StorageError::Failed)?).map_err(at(FILE))?
+            let database = database.as_ref().ok_or(StorageError::Failed)?;
+            guarded(FILE, || write(database).map_err(at(FILE)))?
         };
         // The caller is the one writer, so nothing came in between.
         let mut pending = self.pending_mut();
@@ -473,8 +475,10 @@ impl Meta {
     ) -> Result<T, StorageError> {
         let database = self.database();
         let database = database.as_ref().ok_or(StorageError::Failed)?;
-        let transaction = database.begin_read().map_err(at(FILE))?;
-        read(&transaction).map_err(at(FILE))
+        guarded(FILE, || {
+            let transaction = database.begin_read().map_err(at(FILE))?;
+            read(&transaction).map_err(at(FILE))
+        })
     }
 
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
@@ -488,6 +492,11 @@ impl Meta {
     fn pending_mut(&self) -> RwLockWriteGuard<'_, Pending> {
         self.pending.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn open(files: &dyn Files, checked: bool) -> Result<Database, StorageError> {
+    let backend = files.open(FILE, OpenMode::Existing).map_err(at(FILE))?;
+    open_database(Backend(backend), FILE, checked)
 }
 
 /// The sealed part of the log.

@@ -24,6 +24,7 @@ mod outage_tests;
 mod redo;
 mod replace;
 mod runs;
+mod seal;
 mod segment;
 mod segment_file;
 mod tables;
@@ -31,6 +32,7 @@ mod tables;
 mod tests;
 #[cfg(test)]
 mod turnover_tests;
+mod unwind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +79,14 @@ pub enum StorageError {
         found: u64,
         /// The version that this program reads and writes.
         supported: u64,
+    },
+    /// The bytes of a file are not those that were written, so that nothing can be made of it.
+    #[error("{file} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
     },
     /// There are segments and no meta.redb.
     #[error("meta.redb is missing, though there are segments")]

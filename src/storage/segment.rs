@@ -3,21 +3,27 @@
 use std::io;
 
 use bytes::Bytes;
-use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
+};
 
 use super::chunk::Chunk;
 use super::files::{Backend, Files, OpenMode};
 use super::journal::Effects;
+use super::seal::{self, Seals};
 use super::segment_file::SegmentFile;
 use super::tables::{CHUNKS, FORMAT, FORMAT_VERSION, JOURNAL};
+use super::unwind::guarded;
 use super::{StorageError, at};
 use crate::limits::SEGMENT_CACHE_BYTES;
-use crate::record::{RecordBatch, split_batches};
+use crate::record::{RecordBatch, crc32c, split_batches};
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
 /// Folder of the segments.
 pub(super) const DIR: &str = "segments";
 const SUFFIX: &str = ".redb";
+/// Digits of a segment's number in its name.
+const DIGITS: usize = 10;
 /// Ending of a file that is still being made.
 const NEW_SUFFIX: &str = ".new";
 /// How much of a file is copied at a time.
@@ -63,7 +69,7 @@ impl LoggedGroup {
 }
 
 pub(super) fn file_name(number: u64) -> String {
-    format!("{DIR}/{number:010}{SUFFIX}")
+    format!("{DIR}/{number:0DIGITS$}{SUFFIX}")
 }
 
 /// The numbers of the segments that are there. Removes what a crash left half-made.
@@ -72,9 +78,13 @@ pub(super) fn list(files: &dyn Files) -> Result<Vec<u64>, StorageError> {
     let mut numbers = Vec::new();
     for name in files.list(DIR).map_err(at(DIR))? {
         let path = format!("{DIR}/{name}");
-        if name.ends_with(NEW_SUFFIX) {
+        let finished = path.strip_suffix(NEW_SUFFIX);
+        let number = name.get(..DIGITS).and_then(|digits| digits.parse().ok());
+        // Whatever has another name is not ours.
+        let number = number.filter(|n| file_name(*n) == *finished.unwrap_or(&path));
+        if finished.is_some() && number.is_some() {
             files.remove(&path).map_err(at(&path))?;
-        } else if let Some(number) = name.strip_suffix(SUFFIX).and_then(|n| n.parse().ok()) {
+        } else if let Some(number) = number {
             numbers.push(number);
         } else {
             tracing::warn!(file = path, "not a segment, left alone");
@@ -111,14 +121,26 @@ pub(super) fn create_database(
 }
 
 /// Opens a database for writing, repairing it after a crash, and checks its format version.
-pub(super) fn open_database(files: &dyn Files, name: &str) -> Result<Database, StorageError> {
-    let backend = files.open(name, OpenMode::Existing).map_err(at(name))?;
-    let database = Builder::new()
-        .set_cache_size(SEGMENT_CACHE_BYTES)
-        .create_with_backend(Backend(backend))
-        .map_err(at(name))?;
-    check_format(&database, name)?;
-    Ok(database)
+/// `checked`: reads all of it, and refuses it if a byte is not as it was written.
+pub(super) fn open_database(
+    backend: impl StorageBackend,
+    name: &str,
+    checked: bool,
+) -> Result<Database, StorageError> {
+    guarded(name, || {
+        let opened = Builder::new()
+            .set_cache_size(SEGMENT_CACHE_BYTES)
+            .set_check_integrity_on_open(checked)
+            .create_with_backend(backend);
+        let database = match opened {
+            Err(DatabaseError::Storage(redb::StorageError::Corrupted(reason))) => {
+                return Err(StorageError::Damaged { file: name.to_owned(), reason });
+            }
+            opened => opened.map_err(at(name))?,
+        };
+        check_format(&database, name)?;
+        Ok(database)
+    })
 }
 
 pub(super) fn check_format(
@@ -148,7 +170,8 @@ pub(super) fn create(files: &dyn Files, number: u64) -> Result<ActiveSegment, St
         Ok(())
     })?;
     database.close().map_err(at(&name))?;
-    open_active(files, number)
+    let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    open_file(number, file)
 }
 
 /// Opens a segment as the active one. After a crash redb repairs it first.
@@ -173,11 +196,7 @@ pub(super) fn reopen_active(
 fn open_file(number: u64, file: Box<dyn StorageBackend>) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
     let file = SegmentFile::new(file).map_err(at(&name))?;
-    let database = Builder::new()
-        .set_cache_size(SEGMENT_CACHE_BYTES)
-        .create_with_backend(file.clone())
-        .map_err(at(&name))?;
-    check_format(&database, &name)?;
+    let database = open_database(file.clone(), &name, false)?;
     Ok(ActiveSegment { database, file })
 }
 
@@ -197,15 +216,29 @@ pub(super) fn append<'a>(
             let mut journal = transaction.open_table(JOURNAL)?;
             for group in groups {
                 for LoggedChunk { partition, first_offset, bytes } in &group.chunks {
+                    let seals = seal::seals(*partition, *first_offset, bytes);
                     let topic = partition.topic.to_bytes();
-                    chunks.insert((&topic, partition.partition, *first_offset), &bytes[..])?;
+                    let key = (&topic, partition.partition, *first_offset);
+                    let mut value = chunks.insert_reserve(key, bytes.len() + seals.len())?;
+                    let (to, end) = value.as_mut().split_at_mut(bytes.len());
+                    to.copy_from_slice(bytes);
+                    end.copy_from_slice(&seals);
                 }
-                journal.insert(group.sequence, &group.entry[..])?;
+                let crc = entry_crc(group.sequence, &group.entry).to_le_bytes();
+                let mut value = journal.insert_reserve(group.sequence, group.entry.len() + 4)?;
+                let (to, end) = value.as_mut().split_at_mut(group.entry.len());
+                to.copy_from_slice(&group.entry);
+                end.copy_from_slice(&crc);
             }
         }
         Ok(transaction.commit()?)
     };
-    write().map_err(at(&file_name(number)))
+    let name = file_name(number);
+    guarded(&name, || write().map_err(at(&name)))
+}
+
+fn entry_crc(sequence: u64, entry: &[u8]) -> u32 {
+    crc32c(&[&sequence.to_le_bytes(), entry].concat())
 }
 
 /// Sequence number of the last journal entry of a segment.
@@ -214,7 +247,8 @@ pub(super) fn last_sequence(database: &Database, number: u64) -> Result<Option<u
         let table = database.begin_read()?.open_table(JOURNAL)?;
         Ok(table.last()?.map(|(sequence, _)| sequence.value()))
     };
-    read().map_err(at(&file_name(number)))
+    let name = file_name(number);
+    guarded(&name, || read().map_err(at(&name)))
 }
 
 /// Writes a file anew under its name, from what is read of it: pages that a failed sync left
@@ -250,14 +284,22 @@ pub(super) fn journal(
     mut entry: impl FnMut(u64, Effects) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
     let name = file_name(number);
-    let transaction = database.begin_read().map_err(at(&name))?;
-    let table = transaction.open_table(JOURNAL).map_err(at(&name))?;
-    for row in table.iter().map_err(at(&name))? {
-        let (sequence, bytes) = row.map_err(at(&name))?;
-        let sequence = sequence.value();
-        entry(sequence, Effects::decode(number, sequence, bytes.value())?)?;
-    }
-    Ok(())
+    guarded(&name, || {
+        let transaction = database.begin_read().map_err(at(&name))?;
+        let table = transaction.open_table(JOURNAL).map_err(at(&name))?;
+        for row in table.iter().map_err(at(&name))? {
+            let (sequence, bytes) = row.map_err(at(&name))?;
+            let sequence = sequence.value();
+            let good = bytes.value().split_last_chunk();
+            let good = good.filter(|(e, crc)| entry_crc(sequence, e).to_le_bytes() == **crc);
+            let Some((bytes, _)) = good else {
+                let reason = format!("journal entry {sequence} is not as it was written");
+                return Err(StorageError::Damaged { file: name.clone(), reason });
+            };
+            entry(sequence, Effects::decode(number, sequence, bytes)?)?;
+        }
+        Ok(())
+    })
 }
 
 /// What to read of one partition.
@@ -283,9 +325,9 @@ pub(super) fn read(
 ) -> Result<Vec<Bytes>, StorageError> {
     let mut stretches = Vec::new();
     let mut budget = range.max_bytes;
-    for_each_chunk(database, number, range, |first_offset, chunk| {
+    for_each_chunk(database, number, range, |first_offset, chunk, seals| {
         let mut taken = 0..0;
-        for batch in checked(number, range, first_offset, chunk.clone()) {
+        for batch in checked(number, range, first_offset, chunk.clone(), seals) {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) if stretches.is_empty() && taken.is_empty() => return Err(error),
@@ -318,8 +360,8 @@ pub(super) fn find_timestamp(
     timestamp: TimestampMs,
 ) -> Result<Option<RecordBatch>, StorageError> {
     let mut found = None;
-    for_each_chunk(database, number, range, |first_offset, chunk| {
-        for batch in checked(number, range, first_offset, chunk) {
+    for_each_chunk(database, number, range, |first_offset, chunk, seals| {
+        for batch in checked(number, range, first_offset, chunk, seals) {
             let batch = batch?;
             if batch.last_offset() >= range.from && batch.max_timestamp() >= timestamp {
                 found = Some(batch);
@@ -337,7 +379,7 @@ fn for_each_chunk(
     database: &dyn ReadableDatabase,
     number: u64,
     range: ReadRange,
-    mut take: impl FnMut(Offset, Bytes) -> Result<bool, StorageError>,
+    mut take: impl FnMut(Offset, Bytes, Seals) -> Result<bool, StorageError>,
 ) -> Result<(), StorageError> {
     let name = file_name(number);
     let TopicPartition { topic, partition } = range.partition;
@@ -358,7 +400,18 @@ fn for_each_chunk(
         let (key, value) = chunk.map_err(at(&name))?;
         let first_offset = key.value().2;
         // Copied out: a page must not be pinned by what becomes of its bytes.
-        match take(first_offset, Bytes::copy_from_slice(value.value())) {
+        let whole = seal::split(Bytes::copy_from_slice(value.value()));
+        let taken = match whole {
+            Some((chunk, seals)) => take(first_offset, chunk, seals),
+            None => Err(StorageError::Corrupt {
+                segment: number,
+                partition: range.partition,
+                offset: first_offset,
+                end_offset: Offset::MAX,
+                reason: "a value is no chunk".to_owned(),
+            }),
+        };
+        match taken {
             Ok(true) => {}
             Ok(false) => break,
             Err(StorageError::Corrupt { segment, partition: place, offset, reason, .. }) => {
@@ -381,13 +434,13 @@ fn for_each_chunk(
     Ok(())
 }
 
-/// The batches of a chunk, each one's CRC checked, and that its offset is where it belongs: the
-/// offset lies outside the CRC.
+/// The batches of a chunk, each one's CRC checked, and that it is where it belongs.
 fn checked(
     segment: u64,
     ReadRange { partition, sparse, .. }: ReadRange,
     first_offset: Offset,
     chunk: Bytes,
+    mut seals: Seals,
 ) -> impl Iterator<Item = Result<RecordBatch, StorageError>> {
     let mut offset = first_offset;
     #[cfg(test)]
@@ -405,6 +458,12 @@ fn checked(
         let found = batch.base_offset();
         if found < offset || found > offset && !sparse {
             return Err(corrupt(format!("found the batch of offset {found}")));
+        }
+        let fits = seals.fit(partition, first_offset, batch.as_bytes());
+        #[cfg(test)]
+        let fits = fits || crate::planted::is(crate::planted::Bug::NoCrcCheck);
+        if !fits {
+            return Err(corrupt("its seal is broken".to_owned()));
         }
         offset = batch.next_offset();
         Ok(batch)

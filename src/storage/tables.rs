@@ -28,7 +28,7 @@ use crate::types::{
 };
 
 /// Version of everything below. A folder of a newer one is refused.
-pub(super) const FORMAT_VERSION: u64 = 2;
+pub(super) const FORMAT_VERSION: u64 = 3;
 
 /// In every file. Key "version": [`FORMAT_VERSION`] of who made it. Written once.
 pub(super) const FORMAT: TableDefinition<&str, u64> = TableDefinition::new("format");
@@ -37,12 +37,13 @@ pub(super) const FORMAT: TableDefinition<&str, u64> = TableDefinition::new("form
 
 /// Topic id, partition, offset of the first record -> record batches as the producer sent them
 /// (base offset and leader epoch assigned), one after the other; compaction writes batches anew.
+/// Behind them their seals (`seal.rs`).
 /// What no run of the partition covers is dead and goes with the segment.
 pub(super) const CHUNKS: TableDefinition<(&[u8; 16], i32, i64), &[u8]> =
     TableDefinition::new("chunks");
 
 /// Commit sequence number -> [`super::Effects`], postcard: all that the group of commits did
-/// beside its chunks. Gapless over all segments.
+/// beside its chunks; behind it the CRC-32C of the number and of that. Gapless over all segments.
 pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
 
 // meta.redb.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Builder, DatabaseError, ReadOnlyDatabase, ReadableDatabase};
+use redb::{Builder, ReadOnlyDatabase, ReadableDatabase};
 
 use super::Log;
 use crate::limits::OPEN_SEGMENTS;
@@ -11,6 +11,7 @@ use crate::record::RecordBatch;
 use crate::storage::files::{Backend, OpenMode};
 use crate::storage::runs::Run;
 use crate::storage::segment::{self, ReadRange};
+use crate::storage::unwind::guarded;
 use crate::storage::{StorageError, at};
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
@@ -45,7 +46,7 @@ impl Log {
                         reason: "nothing is there".to_owned(),
                     });
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.of_run(partition, from, &run, error)),
             }
         }
         Ok(Vec::new())
@@ -84,10 +85,31 @@ impl Log {
                 Ok(Some(batch)) => return Ok(Some(batch)),
                 _ if self.is_elsewhere(partition, range.from, &run) => {}
                 Ok(None) => from = run.end_offset,
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.of_run(partition, range.from, &run, error)),
             }
         }
         Ok(None)
+    }
+
+    /// What a sealed segment's own error means to who reads a run of it: it is unreadable, others
+    /// are not.
+    fn of_run(
+        &self,
+        partition: TopicPartition,
+        offset: Offset,
+        run: &Run,
+        error: StorageError,
+    ) -> StorageError {
+        match error {
+            StorageError::Damaged { .. } | StorageError::File { .. }
+                if run.segment != self.active().number =>
+            {
+                let (segment, end_offset, reason) =
+                    (run.segment, run.end_offset, error.to_string());
+                StorageError::Corrupt { segment, partition, offset, end_offset, reason }
+            }
+            error => error,
+        }
     }
 
     /// Whether a run was moved or deleted since it was looked up.
@@ -135,16 +157,22 @@ impl Log {
         number: u64,
         read: impl FnOnce(&dyn ReadableDatabase) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
+        let name = segment::file_name(number);
         {
             let active = self.active();
             // Without a database it may be sealed, and its successor not made for want of room.
             let is_sealed = || self.disk_bytes().contains_key(&number);
             if active.number == number && (active.database.is_some() || !is_sealed()) {
                 active.settle()?;
-                return read(active.database()?);
+                return guarded(&name, || read(active.database()?));
             }
         }
-        read(&*self.sealed(number)?)
+        let result = guarded(&name, || read(&*self.sealed(number)?));
+        if let Err(StorageError::Damaged { .. }) = result {
+            // It may be whole but for what was looked for: it is opened anew the next time.
+            self.open_segments().retain(|(open, _)| *open != number);
+        }
+        result
     }
 
     fn sealed(&self, number: u64) -> Result<Arc<ReadOnlyDatabase>, StorageError> {
@@ -165,21 +193,12 @@ impl Log {
 
     fn open_sealed(&self, number: u64) -> Result<ReadOnlyDatabase, StorageError> {
         let name = segment::file_name(number);
-        let open = || {
-            let backend = self.files.open(&name, OpenMode::Existing).map_err(at(&name))?;
-            Ok(Builder::new()
-                .set_cache_size(SEALED_CACHE_BYTES)
-                .open_read_only_with_backend(Backend(backend)))
-        };
-        match open()? {
-            Err(DatabaseError::RepairAborted) => {
-                // Closed by us, yet not found closed: repair it once.
-                let database = segment::open_database(&*self.files, &name)?;
-                database.close().map_err(at(&name))?;
-                open()?.map_err(at(&name))
-            }
-            opened => opened.map_err(at(&name)),
-        }
+        let backend = self.files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+        // One that asks for repair was closed by us all the same: it is damaged, and left as it is.
+        Builder::new()
+            .set_cache_size(SEALED_CACHE_BYTES)
+            .open_read_only_with_backend(Backend(backend))
+            .map_err(at(&name))
     }
 }
 
