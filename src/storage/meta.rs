@@ -6,6 +6,8 @@
 //! without durability for each group, would cost a B-tree update a group and show readers
 //! nothing that memory does not.
 
+mod recovered;
+
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -14,6 +16,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::recovered::Recovered;
 use super::files::{Backend, Files, OpenMode};
 use super::journal::{Effects, Extent};
 use super::runs::{Placed, Run};
@@ -25,36 +28,13 @@ use super::tables::{
 };
 use super::unwind::guarded;
 use super::{StorageError, at};
-use crate::types::{
-    GroupId, NameError, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition,
-};
+use crate::types::{GroupId, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition};
 
 const FILE: &str = "meta.redb";
 const APPLIED: &str = "applied";
 const SEALED: &str = "sealed";
 const NEXT_PRODUCER_ID: &str = "next-producer-id";
 const CLUSTER_ID: &str = "cluster-id";
-
-/// What was in the store when it was opened.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// Id of this broker's cluster.
-    pub cluster_id: String,
-    /// All topics.
-    pub topics: Vec<TopicRow>,
-    /// Log start and log end offset of every partition.
-    pub partitions: BTreeMap<TopicPartition, (Offset, Offset)>,
-    /// Offsets up to which partitions are compacted.
-    pub compacted: BTreeMap<TopicPartition, Offset>,
-    /// Producers by partition.
-    pub producers: Vec<(ProducerKey, ProducerState)>,
-    /// What is set beyond topics.
-    pub settings: Vec<SettingsRow>,
-    /// Committed offsets and checkpoints.
-    pub offsets: Vec<(OffsetKey, CommittedOffset)>,
-    /// Consumer groups.
-    pub groups: Vec<(GroupId, GroupRow)>,
-}
 
 /// Effects that are in the journal and not yet in the file.
 #[derive(Debug, Default)]
@@ -407,66 +387,6 @@ impl Meta {
             Ok(rows)
         })?;
         rows.iter().map(|row| decode("a topic", row)).collect()
-    }
-
-    /// Everything that the broker keeps in memory. Call with nothing pending.
-    pub(super) fn load(&self) -> Result<Recovered, StorageError> {
-        let mut recovered = Recovered::default();
-        let mut producers = Vec::new();
-        let mut offsets = Vec::new();
-        let mut groups = Vec::new();
-        self.read(|transaction| {
-            let identity = transaction.open_table(IDENTITY)?;
-            recovered.cluster_id =
-                identity.get(CLUSTER_ID)?.map_or_else(String::new, |id| id.value().to_owned());
-            for row in transaction.open_table(PARTITIONS)?.iter()? {
-                let (key, ends) = row?;
-                let (topic, partition) = key.value();
-                let topic = TopicId::from_bytes(*topic);
-                recovered.partitions.insert(TopicPartition { topic, partition }, ends.value());
-            }
-            for row in transaction.open_table(COMPACTED)?.iter()? {
-                let (key, offset) = row?;
-                let (topic, partition) = key.value();
-                let topic = TopicId::from_bytes(*topic);
-                recovered.compacted.insert(TopicPartition { topic, partition }, offset.value());
-            }
-            for row in transaction.open_table(PRODUCERS)?.iter()? {
-                let (key, state) = row?;
-                let (topic, partition, producer_id) = key.value();
-                let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
-                producers.push((ProducerKey { partition, producer_id }, state.value().to_vec()));
-            }
-            for row in transaction.open_table(OFFSETS)?.iter()? {
-                let (key, committed) = row?;
-                let (kind, owner, topic, partition) = key.value();
-                let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
-                offsets.push((kind, owner.to_owned(), partition, committed.value().to_vec()));
-            }
-            for row in transaction.open_table(GROUPS)?.iter()? {
-                let (group, row) = row?;
-                groups.push((group.value().to_owned(), row.value().to_vec()));
-            }
-            Ok(())
-        })?;
-        recovered.settings = self.settings()?;
-        recovered.topics = self.topics()?;
-        for (key, row) in producers {
-            recovered.producers.push((key, decode("a producer", &row)?));
-        }
-        for (kind, owner, partition, row) in offsets {
-            let key = OffsetKey { owner: owner_from_parts(kind, &owner)?, partition };
-            recovered.offsets.push((key, decode("a committed offset", &row)?));
-        }
-        for (group, row) in groups {
-            let unreadable = |error: NameError| StorageError::Row {
-                what: "the id of a group",
-                reason: error.to_string(),
-            };
-            let group = GroupId::new(&group).map_err(unreadable)?;
-            recovered.groups.push((group, decode("a group", &row)?));
-        }
-        Ok(recovered)
     }
 
     fn read<T>(

@@ -23,7 +23,8 @@ use crate::types::TopicName;
 ///
 /// Deploys the manifest on a fresh broker, feeds it files, and shows the records of every output
 /// topic as they come, the lines that plugins log, and the records that they fail on. Edits of the
-/// manifest and its components are deployed at once. Goes on until Ctrl-C, or with --once until every pipeline is through with its input.
+/// manifest and its components are deployed at once. Goes on until Ctrl-C, or with --once until
+/// every pipeline is through with its input.
 #[derive(Debug, Args)]
 pub(super) struct Dev {
     /// The manifest, a TOML file; components are found relative to it.
