@@ -60,9 +60,9 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 256 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Size of the redo file, bytes: some 2,000 small groups, which the active segment need not have
-/// synced. Less beside small segments.
-pub const REDO_BYTES: u64 = 8 * MIB as u64;
+/// Size of the redo file, bytes. The segment is synced when half of it is full, some 128 small
+/// groups: more of them would keep the next one waiting for longer.
+pub const REDO_BYTES: u64 = MIB as u64;
 /// Least size of the redo file.
 pub const REDO_BYTES_MIN: u64 = 512 * KIB as u64;
 /// A group that goes through the redo file, bytes at most. Of a larger one the disk's bandwidth is
