@@ -8,6 +8,7 @@ mod component;
 mod language;
 mod tools;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -18,9 +19,9 @@ pub(super) use self::bindings::write as write_bindings;
 pub(super) use self::component::identity;
 pub(super) use self::language::Language;
 use super::loaded::Loaded;
-use super::project::Project;
+use super::project::{Kind, Project};
 use crate::cli::output::{Out, number};
-use crate::plugin::Engine;
+use crate::plugin::{Engine, PluginKind};
 
 /// Build the plugin of a folder.
 ///
@@ -36,21 +37,32 @@ pub(super) struct Build {
     /// Where to write the component [default: NAME.wasm in the folder].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// What to build it as, if the compiler is told something else than usual [default: what
+    /// plugin.toml says].
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+
+    /// Further arguments to the language's compiler.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    arguments: Vec<OsString>,
 }
 
 impl Build {
     pub(super) fn run(self, mut out: Out) -> anyhow::Result<()> {
-        let project = Project::load(&self.folder)?;
+        let mut project = Project::load(&self.folder)?;
+        project.plugin.kind = self.kind.unwrap_or(project.plugin.kind);
         let about = &project.plugin;
         bindings::write(&project)?;
-        let component = compile::component(&project)?;
+        let component = compile::component(&project, self.arguments)?;
         let path = self.out.unwrap_or_else(|| project.component());
         std::fs::write(&path, component)
             .with_context(|| format!("cannot write {}", path.display()))?;
         let loaded = Loaded::load(&Engine::new()?, &path)?;
         let found = loaded.plugin.kind();
+        // A processor is of any kind.
         anyhow::ensure!(
-            found == about.kind.plugin_kind(),
+            found == about.kind.plugin_kind() || found == PluginKind::Processor,
             "{} is a {found}, but plugin.toml says {}",
             path.display(),
             about.kind
