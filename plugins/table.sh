@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the tables of docs/plugins.md: what `millstream plugin bench` measures of each example, and
-# of what `millstream plugin new` writes, which is the same in all languages. Needs all toolchains,
+# Prints the tables of docs/plugins.md: what `millstream plugin bench` measures of what `millstream
+# plugin new` writes, which is the same in all languages, and of each example. Needs all toolchains,
 # and installs them.
 set -euo pipefail
 unset RUSTC RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
@@ -66,6 +66,6 @@ print("|", " | ".join(cells), "|")'
 }
 
 cargo build --quiet --locked --release --manifest-path "$PLUGINS/../Cargo.toml" --bin millstream
-examples
-echo
 same_work
+echo
+examples

@@ -18,7 +18,6 @@ use serde_json::json;
 pub(super) use self::bindings::write as write_bindings;
 pub(super) use self::component::identity;
 pub(super) use self::language::Language;
-use super::loaded::Loaded;
 use super::project::{Kind, Project};
 use crate::cli::output::{Out, number};
 use crate::plugin::{Engine, PluginKind};
@@ -55,26 +54,28 @@ impl Build {
         let about = &project.plugin;
         bindings::write(&project)?;
         let component = compile::component(&project, self.arguments)?;
-        let path = self.out.unwrap_or_else(|| project.component());
-        std::fs::write(&path, component)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let loaded = Loaded::load(&Engine::new()?, &path)?;
-        let found = loaded.plugin.kind();
+        // Looked at before it takes the place of one that may be good.
+        let plugin = Engine::new()?.load(&component).context("a broker would refuse it")?;
+        let found = plugin.kind();
         // A processor is of any kind.
         anyhow::ensure!(
             found == about.kind.plugin_kind() || found == PluginKind::Processor,
-            "{} is a {found}, but plugin.toml says {}",
-            path.display(),
+            "what was built is a {found}, but plugin.toml says {}",
             about.kind
         );
+        let path = self.out.unwrap_or_else(|| project.component());
+        std::fs::write(&path, &component)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         if out.is_json() {
-            out.json(&json!({ "component": path, "kind": found.as_str(), "bytes": loaded.bytes }))?;
+            out.json(
+                &json!({ "component": path, "kind": found.as_str(), "bytes": component.len() }),
+            )?;
         } else {
             out.line(format!(
                 "{}: {}, {} bytes",
                 path.display(),
                 found,
-                number(loaded.bytes as i128)
+                number(component.len() as i128)
             ))?;
         }
         out.flush()
