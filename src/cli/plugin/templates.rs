@@ -33,7 +33,7 @@ pub(super) fn config(kind: Kind) -> &'static str {
 /// What a language's compiler wants beside the source.
 pub(super) fn beside(language: Language) -> &'static [File] {
     match language {
-        Language::Rust => &[("Cargo.toml", include_str!("templates/rust/Cargo.toml"))],
+        Language::Rust => &[("Cargo.toml", include_str!("templates/rust/Cargo.toml.in"))],
         Language::Go => &[("go.mod", include_str!("templates/go/go.mod"))],
         Language::JavaScript => {
             &[("package.json", include_str!("templates/javascript/package.json"))]
