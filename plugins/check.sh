@@ -59,7 +59,7 @@ build_large() {
 
 # Each language in a shell of its own: recipes change the path.
 try_new() {
-    local name language kind made
+    local name language kind made fixtures=$PLUGINS/../tests/fixtures/plugins
     made=$(folder)
     build_millstream
     for name in $(all_plugins); do
@@ -74,6 +74,9 @@ try_new() {
                 "$MILLSTREAM" plugin build "$made/$language-$kind"
                 "$MILLSTREAM" plugin test "$made/$language-$kind" >/dev/null
             done
+            # Every part of a record goes in and comes out of every language's bindings.
+            "$MILLSTREAM" plugin test "$made/$language-transform" --records \
+                --input "$fixtures/records.ndjson" --expect "$fixtures/records-shouted.ndjson"
         )
     done
     "$MILLSTREAM" plugin bench --time-ms 200 "$made"/*

@@ -78,7 +78,10 @@ sources_hash() { # NAME
                 ! -name component.lock ! -name plugin.toml
             echo "plugins/recipes/$language.sh"
             case $language in
-            rust) printf '%s\n' plugins/Cargo.toml plugins/Cargo.lock ;;
+            rust)
+                printf '%s\n' plugins/Cargo.toml plugins/Cargo.lock
+                ! grep -q '"../sdk"' "plugins/$1/Cargo.toml" || find plugins/sdk -type f
+                ;;
             c | cpp) echo src/cli/plugin/build/bindings/millstream.h ;;
             zig) echo src/cli/plugin/build/bindings/millstream.zig ;;
             assemblyscript) printf 'src/cli/plugin/build/bindings/%s.as.ts\n' millstream entry ;;

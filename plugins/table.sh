@@ -1,33 +1,71 @@
 #!/usr/bin/env bash
-# Prints the table of languages in docs/plugins.md: what `millstream plugin bench` measures of each
-# plugin, and by what it was built. Those that are not committed must have been built.
+# Prints the tables of docs/plugins.md: what `millstream plugin bench` measures of what `millstream
+# plugin new` writes, which is the same in all languages, and of each example. Needs all toolchains,
+# and installs them.
 set -euo pipefail
+unset RUSTC RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-
-toolchain() ( # NAME
-    name=$1
-    if is_large "$name"; then
-        source "$PLUGINS/recipes/$(language "$name").sh"
-        recipe_install "$name"
-        recipe_versions "$name"
-    else
-        locked "$name" toolchain | sed 's/ (.*//'
-    fi
-)
-
 MILLSTREAM=${CARGO_TARGET_DIR:-$PLUGINS/../target}/release/millstream
-cargo build --quiet --locked --release --manifest-path "$PLUGINS/../Cargo.toml" --bin millstream
-echo '| plugin | language | toolchain | component | a record of | takes | memory |'
-echo '| --- | --- | --- | --: | --: | --: | --: |'
-for name in $(all_plugins); do
-    "$MILLSTREAM" plugin bench --json "$PLUGINS/$name" | head -1 |
-        TOOLCHAIN=$(toolchain "$name") python3 -c '
+
+# A row of each line of `plugin bench --json`.
+examples_row() { # TOOLCHAIN
+    TOOLCHAIN=$1 python3 -c '
 import json, os, sys
-m = json.load(sys.stdin)
+m = json.loads(sys.stdin.readline())
 size = m["component_bytes"]
 size = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-time, memory = m["ns_per_record"] / 1e3, m["memory_bytes"] / 2**20
 cells = [m["plugin"], m["language"], os.environ["TOOLCHAIN"], size, "%d B" % m["value_bytes"],
-         f"{time:.1f} µs", f"{memory:.1f} MiB"]
+         "%.1f µs" % (m["ns_per_record"] / 1e3), "%.1f MiB" % (m["memory_bytes"] / 2**20)]
 print("|", " | ".join(cells), "|")'
-done
+}
+
+examples() {
+    local name
+    echo '| plugin | language | toolchain | component | a record of | takes | memory |'
+    echo '| --- | --- | --- | --: | --: | --: | --: |'
+    for name in $(all_plugins); do
+        (
+            source "$PLUGINS/recipes/$(language "$name").sh"
+            recipe_install "$name"
+            [ -f "$PLUGINS/$name/$name.wasm" ] || "$PLUGINS/build.sh" "$name" >&2
+            "$MILLSTREAM" plugin bench --json "$PLUGINS/$name" |
+                examples_row "$(recipe_versions "$name" | sed 's/ (.*//')"
+        )
+    done
+}
+
+# Components and not folders are measured, so that all get the records that bench has of its own.
+same_work() {
+    local name language kind made
+    made=$(mktemp -d)
+    echo '| language | filter | transformer | router | component | memory |'
+    echo '| --- | --: | --: | --: | --: | --: |'
+    for name in $(all_plugins); do
+        language=$(language "$name")
+        [ ! -d "$made/$language-filter" ] || continue
+        (
+            source "$PLUGINS/recipes/$language.sh"
+            recipe_install "$name"
+            for kind in filter transform route; do
+                "$MILLSTREAM" plugin new "$language-$kind" --language "$language" --kind "$kind" \
+                    --folder "$made/$language-$kind" >/dev/null
+                "$MILLSTREAM" plugin build "$made/$language-$kind" >/dev/null
+                "$MILLSTREAM" plugin bench --json --config contains=nowhere \
+                    "$made/$language-$kind/$language-$kind.wasm" | head -1
+            done
+        ) | MILLSTREAM_LANGUAGE=$language python3 -c '
+import json, os, sys
+kinds = [json.loads(line) for line in sys.stdin]
+size = kinds[0]["component_bytes"]
+size = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+cells = [os.environ["MILLSTREAM_LANGUAGE"], *("%.1f µs" % (k["ns_per_record"] / 1e3) for k in kinds),
+         size, "%.1f MiB" % max(k["memory_bytes"] / 2**20 for k in kinds)]
+print("|", " | ".join(cells), "|")'
+    done
+    rm -rf "$made"
+}
+
+cargo build --quiet --locked --release --manifest-path "$PLUGINS/../Cargo.toml" --bin millstream
+same_work
+echo
+examples

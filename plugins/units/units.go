@@ -32,7 +32,7 @@ var units = map[string]unit{
 	"mi": {"length", 1609.344, 0}, "nmi": {"length", 1852, 0},
 	"g": {"mass", 0.001, 0}, "kg": {"mass", 1, 0}, "oz": {"mass", 0.028349523125, 0},
 	"lb": {"mass", 0.45359237, 0},
-	"k": {"temperature", 1, 0}, "c": {"temperature", 1, 273.15},
+	"k":  {"temperature", 1, 0}, "c": {"temperature", 1, 273.15},
 	"f":   {"temperature", 5.0 / 9.0, 273.15 - 32*5.0/9.0},
 	"m/s": {"speed", 1, 0}, "km/h": {"speed", 1 / 3.6, 0}, "mph": {"speed", 0.44704, 0},
 	"kn": {"speed", 1852.0 / 3600, 0},

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::util::{run, stderr, stdout, succeeded};
+use crate::util::{millstream, run, stderr, stdout, succeeded};
 
 const PLUGINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins");
 
@@ -46,6 +46,13 @@ fn a_new_plugin_builds_and_passes_its_test_at_once() {
         let said = succeeded(&plugin(&["test", &path]));
         assert!(said.starts_with("4 records: "), "{said}");
         assert!(said.contains("compiled in") && said.contains("MiB of memory"), "{said}");
+        if kind == "transform" {
+            let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/plugins");
+            let (input, expect) = ("records.ndjson", "records-shouted.ndjson");
+            let files = [input, expect].map(|name| format!("{fixtures}/{name}"));
+            let test = ["test", &path, "--records", "--input", &files[0], "--expect", &files[1]];
+            succeeded(&plugin(&test));
+        }
     }
 }
 
@@ -80,6 +87,26 @@ fn a_source_that_does_not_compile_is_shown_with_its_place() {
     std::fs::write(format!("{path}/mine.wat"), "(module)").unwrap();
     let said = stderr(&plugin(&["build", &path]));
     assert!(said.contains("no component can be made"), "{said}");
+}
+
+#[test]
+fn a_toolchain_that_is_missing_is_named_with_how_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (language, says) in [
+        ("rust", "cargo is not installed; see https://rustup.rs"),
+        ("go", "go is not installed; see https://go.dev"),
+        ("c", "zig or python-zig is not installed; `pip install"),
+        ("python", "componentize-py is not installed; `pip install"),
+        ("typescript", "npm is not installed; it comes with Node.js"),
+    ] {
+        let path = folder.path().join(language);
+        let path = path.to_str().unwrap();
+        let new = ["new", "mine", "--language", language, "--kind", "filter", "--folder", path];
+        succeeded(&plugin(&new));
+        let output = millstream().args(["plugin", "build", path]).env("PATH", "").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl StepArgs {
             pipeline: "test".to_owned(),
             step: format!("1-{name}"),
             topic: "test".to_owned(),
+            kind: project.map(|project| project.plugin.kind.plugin_kind()),
             config,
             limits,
             ..Settings::default()

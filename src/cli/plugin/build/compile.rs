@@ -1,6 +1,7 @@
 //! How each language's compiler is called. Each leaves a core module, of which a component is
 //! made, or the component.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,10 +37,12 @@ struct Places {
     build: PathBuf,
     wit: PathBuf,
     core: PathBuf,
+    /// What the user adds to the compiler's arguments.
+    arguments: Vec<OsString>,
 }
 
 /// Compiles the plugin of a folder.
-pub(super) fn component(project: &Project) -> anyhow::Result<Vec<u8>> {
+pub(super) fn component(project: &Project, arguments: Vec<OsString>) -> anyhow::Result<Vec<u8>> {
     // The compilers run in the folder, and are given paths that hold there.
     let folder_there = project.folder.canonicalize().context("the folder is not there")?;
     let build = folder_there.join("build");
@@ -51,6 +54,7 @@ pub(super) fn component(project: &Project) -> anyhow::Result<Vec<u8>> {
         core: build.join("core.wasm"),
         build,
         folder: folder_there,
+        arguments,
     };
     let (module, core) = match about.language {
         Language::Rust => (rust(&places)?, Core::Whole),
@@ -72,7 +76,7 @@ pub(super) fn component(project: &Project) -> anyhow::Result<Vec<u8>> {
 fn rust(places: &Places) -> anyhow::Result<Vec<u8>> {
     let mut cargo = CARGO.command(&places.folder)?;
     let args = ["build", "--release", "--message-format=json-render-diagnostics"];
-    cargo.args(args).args(["--target", "wasm32-unknown-unknown"]);
+    cargo.args(args).args(["--target", "wasm32-unknown-unknown"]).args(&places.arguments);
     let messages = run(&mut cargo)?;
     let messages = messages.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{"));
     let mut module = None;
@@ -94,7 +98,7 @@ fn go(places: &Places) -> anyhow::Result<Vec<u8>> {
     let mut go = GO.command(&places.folder)?;
     go.env("GOOS", "wasip1").env("GOARCH", "wasm");
     go.args(["build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o"]);
-    run(go.arg(&places.core).arg("."))?;
+    run(go.arg(&places.core).args(&places.arguments).arg("."))?;
     read(&places.core)
 }
 
@@ -103,7 +107,7 @@ fn c(places: &Places, compiler: &[&str]) -> anyhow::Result<Vec<u8>> {
     let mut zig = zig_command(places)?;
     zig.args(compiler).args(["-target", "wasm32-wasi", "-O2", "-mexec-model=reactor"]);
     zig.args(["-Wall", "-Wextra", "-Wl,--strip-all", "-Wl,-z,stack-size=65536", "-o"]);
-    run(zig.arg(&places.core).arg(&places.source))?;
+    run(zig.arg(&places.core).args(&places.arguments).arg(&places.source))?;
     read(&places.core)
 }
 
@@ -111,7 +115,8 @@ fn zig(places: &Places) -> anyhow::Result<Vec<u8>> {
     let mut zig = zig_command(places)?;
     zig.args(["build-exe", "-target", "wasm32-freestanding", "-OReleaseSafe", "-fno-entry"]);
     zig.args(["-rdynamic", "-fstrip", "--stack", "65536", "--name", "core"]);
-    run(zig.arg(joined("-femit-bin=", &places.core)).arg(&places.source))?;
+    zig.arg(joined("-femit-bin=", &places.core)).args(&places.arguments);
+    run(zig.arg(&places.source))?;
     read(&places.core)
 }
 
@@ -130,7 +135,7 @@ fn assemblyscript(places: &Places) -> anyhow::Result<Vec<u8>> {
     let mut asc = ASC.command(&places.folder)?;
     asc.args(["gen/entry.ts", "-O3", "--runtime", "minimal", "--initialMemory", "1"]);
     asc.args(["--use", "abort=gen/millstream/abort"]);
-    run(asc.arg("-o").arg(&places.core))?;
+    run(asc.arg("-o").arg(&places.core).args(&places.arguments))?;
     read(&places.core)
 }
 
@@ -142,7 +147,7 @@ fn javascript(project: &Project, places: &Places, module: &Path) -> anyhow::Resu
     quickjs.arg("--js").arg(module);
     // No WASI, and no async: the host offers neither.
     quickjs.args(["--sync", "--stub-wasi", "--opt-size", "--output"]);
-    run(quickjs.arg(&out))?;
+    run(quickjs.arg(&out).args(&places.arguments))?;
     read(&out)
 }
 
@@ -167,6 +172,6 @@ fn python(project: &Project, places: &Places) -> anyhow::Result<Vec<u8>> {
         python.args(["-p", ".", "-p", "lib"]);
     }
     let module = places.source.trim_end_matches(".py");
-    run(python.arg(module).arg("-o").arg(&out))?;
+    run(python.arg(module).arg("-o").arg(&out).args(&places.arguments))?;
     read(&out)
 }

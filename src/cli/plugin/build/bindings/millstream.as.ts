@@ -39,6 +39,38 @@ export function config(name: string): string | null {
   return value === null ? null : decode(value);
 }
 
+/** The pipeline that the plugin is part of. */
+export function pipeline(): string {
+  getPipeline(OPTION);
+  return contextText();
+}
+
+/** The step's number and its plugin's name, as in "2-flatten". */
+export function step(): string {
+  getStep(OPTION);
+  return contextText();
+}
+
+/** The source topic. */
+export function topic(): string {
+  getTopic(OPTION);
+  return contextText();
+}
+
+/** The partition of the source topic. */
+export function partition(): u32 {
+  return getPartition();
+}
+
+/** The offset of the record in the partition. */
+export function offset(): i64 {
+  return getOffset();
+}
+
+function contextText(): string {
+  return String.UTF8.decodeUnsafe(load<u32>(OPTION), load<u32>(OPTION, 4));
+}
+
 /** A line in the broker's log. */
 export function log(level: Level, line: string): void {
   const text = encode(line);
@@ -71,6 +103,21 @@ export function encode(text: string): Uint8Array {
 // @ts-ignore: a decorator of AssemblyScript
 @external("millstream:plugin/config@0.1.0", "get")
 declare function getConfig(name: usize, length: usize, result: usize): void;
+// @ts-ignore: a decorator of AssemblyScript
+@external("millstream:plugin/context@0.1.0", "pipeline")
+declare function getPipeline(result: usize): void;
+// @ts-ignore: a decorator of AssemblyScript
+@external("millstream:plugin/context@0.1.0", "step")
+declare function getStep(result: usize): void;
+// @ts-ignore: a decorator of AssemblyScript
+@external("millstream:plugin/context@0.1.0", "topic")
+declare function getTopic(result: usize): void;
+// @ts-ignore: a decorator of AssemblyScript
+@external("millstream:plugin/context@0.1.0", "partition")
+declare function getPartition(): u32;
+// @ts-ignore: a decorator of AssemblyScript
+@external("millstream:plugin/context@0.1.0", "offset")
+declare function getOffset(): i64;
 // @ts-ignore: a decorator of AssemblyScript
 @external("millstream:plugin/logging@0.1.0", "log")
 declare function writeLog(level: u32, text: usize, length: usize): void;
@@ -138,7 +185,7 @@ export function routes(names: string[]): usize {
 }
 
 function makeList(count: usize, size: usize): usize {
-  const list = count == 0 ? 8 : allocate(count * size);
+  const list: usize = count == 0 ? 8 : allocate(count * size);
   store<u32>(RESULT, list, 4);
   store<u32>(RESULT, count, 8);
   return list;
@@ -159,7 +206,7 @@ function lowerMessage(message: Message, place: usize): void {
   lowerOption(message.key, place);
   lowerOption(message.value, place + 12);
   const headers = message.headers;
-  const list = headers.length == 0 ? 4 : allocate(headers.length * 20);
+  const list: usize = headers.length == 0 ? 4 : allocate(headers.length * 20);
   for (let i = 0; i < headers.length; i++) {
     lowerBytes(encode(headers[i].name), list + i * 20);
     lowerOption(headers[i].value, list + i * 20 + 8);

@@ -53,6 +53,21 @@ func Config(name string) (string, bool) {
 	return string(value), value != nil
 }
 
+// Pipeline is the name of the pipeline that the plugin is part of.
+func Pipeline() string { return text(abiPipeline) }
+
+// Step is the step's number and its plugin's name, as in "2-flatten".
+func Step() string { return text(abiStep) }
+
+// Topic is the source topic.
+func Topic() string { return text(abiTopic) }
+
+// Partition is the partition of the source topic.
+func Partition() uint32 { return abiPartition() }
+
+// Offset is the offset of the record in the partition.
+func Offset() int64 { return abiOffset() }
+
 // Log writes a line to the broker's log.
 func Log(level Level, text string) {
 	abiLog(uint32(level), unsafe.Pointer(unsafe.StringData(text)), uint32(len(text)))
@@ -63,6 +78,26 @@ func Log(level Level, text string) {
 
 //go:wasmimport millstream:plugin/config@0.1.0 get
 func abiConfigGet(name unsafe.Pointer, length uint32, result unsafe.Pointer)
+
+//go:wasmimport millstream:plugin/context@0.1.0 pipeline
+func abiPipeline(result unsafe.Pointer)
+
+//go:wasmimport millstream:plugin/context@0.1.0 step
+func abiStep(result unsafe.Pointer)
+
+//go:wasmimport millstream:plugin/context@0.1.0 topic
+func abiTopic(result unsafe.Pointer)
+
+//go:wasmimport millstream:plugin/context@0.1.0 partition
+func abiPartition() uint32
+
+//go:wasmimport millstream:plugin/context@0.1.0 offset
+func abiOffset() int64
+
+func text(get func(unsafe.Pointer)) string {
+	get(unsafe.Pointer(&found.span))
+	return string(found.span.bytes())
+}
 
 //go:wasmimport millstream:plugin/logging@0.1.0 log
 func abiLog(level uint32, text unsafe.Pointer, length uint32)

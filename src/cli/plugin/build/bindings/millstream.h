@@ -61,6 +61,14 @@ static inline bool ms_is(ms_bytes bytes, const char *text) {
 // The value of the step's configuration, or null.
 static inline ms_bytes ms_config(const char *name);
 
+// Where the records come from: the pipeline, the step as in "2-flatten", the source topic, the
+// partition, and the record's offset in it.
+static inline ms_bytes ms_pipeline(void);
+static inline ms_bytes ms_step(void);
+static inline ms_bytes ms_topic(void);
+static inline uint32_t ms_partition(void);
+static inline int64_t ms_offset(void);
+
 // A line in the broker's log.
 static inline void ms_log(ms_level level, const char *text);
 
@@ -170,7 +178,36 @@ ms_abi_get(const char *name, size_t len, ms_abi_option *result);
 __attribute__((import_module("millstream:plugin/logging@0.1.0"), import_name("log"))) void
 ms_abi_log(uint32_t level, const char *text, size_t len);
 
+#define MS_CONTEXT(NAME)                                                                           \
+    __attribute__((import_module("millstream:plugin/context@0.1.0"), import_name(NAME)))
+MS_CONTEXT("pipeline") void ms_abi_pipeline(ms_bytes *result);
+MS_CONTEXT("step") void ms_abi_step(ms_bytes *result);
+MS_CONTEXT("topic") void ms_abi_topic(ms_bytes *result);
+MS_CONTEXT("partition") uint32_t ms_abi_partition(void);
+MS_CONTEXT("offset") int64_t ms_abi_offset(void);
+
 static ms_abi_result ms_result;
+
+static inline ms_bytes ms_pipeline(void) {
+    ms_bytes text;
+    ms_abi_pipeline(&text);
+    return text;
+}
+
+static inline ms_bytes ms_step(void) {
+    ms_bytes text;
+    ms_abi_step(&text);
+    return text;
+}
+
+static inline ms_bytes ms_topic(void) {
+    ms_bytes text;
+    ms_abi_topic(&text);
+    return text;
+}
+
+static inline uint32_t ms_partition(void) { return ms_abi_partition(); }
+static inline int64_t ms_offset(void) { return ms_abi_offset(); }
 
 static inline ms_bytes ms_config(const char *name) {
     ms_abi_option found;

@@ -39,6 +39,38 @@ pub fn config(name: []const u8) ?[]const u8 {
     return result.lift();
 }
 
+/// Where the records come from. Texts live as long as the call.
+pub const context = struct {
+    pub fn pipeline() []const u8 {
+        return text(abi_context.pipeline);
+    }
+
+    /// As in "2-flatten".
+    pub fn step() []const u8 {
+        return text(abi_context.step);
+    }
+
+    /// The source topic.
+    pub fn topic() []const u8 {
+        return text(abi_context.topic);
+    }
+
+    pub fn partition() u32 {
+        return abi_context.partition();
+    }
+
+    /// Of the record in the partition.
+    pub fn offset() i64 {
+        return abi_context.offset();
+    }
+
+    fn text(get: *const fn (*Bytes) callconv(.c) void) []const u8 {
+        var found: Bytes = undefined;
+        get(&found);
+        return found.ptr[0..found.len];
+    }
+};
+
 /// A line in the broker's log.
 pub fn log(level: Level, comptime format: []const u8, values: anytype) void {
     const text = std.fmt.allocPrint(allocator, format, values) catch return;
@@ -152,6 +184,14 @@ fn exported(comptime name: []const u8, comptime plugin: type) void {
 
 const abi_config = struct {
     extern "millstream:plugin/config@0.1.0" fn get([*]const u8, usize, *Option) void;
+};
+
+const abi_context = struct {
+    extern "millstream:plugin/context@0.1.0" fn pipeline(*Bytes) void;
+    extern "millstream:plugin/context@0.1.0" fn step(*Bytes) void;
+    extern "millstream:plugin/context@0.1.0" fn topic(*Bytes) void;
+    extern "millstream:plugin/context@0.1.0" fn partition() u32;
+    extern "millstream:plugin/context@0.1.0" fn offset() i64;
 };
 
 const abi_logging = struct {
