@@ -5,7 +5,7 @@
 //! `cargo bench --bench plugins [-- FILTER]`
 
 mod pipelines;
-#[path = "../../plugins/yardstick/src/work.rs"]
+#[path = "../../plugins/yardstick/guest/src/work.rs"]
 mod work;
 
 use std::fs;

@@ -9,7 +9,7 @@ mod filter {
     use millstream::plugin::config;
     use std::sync::OnceLock;
 
-    wit_bindgen::generate!({ world: "filter-plugin", path: "../../wit" });
+    wit_bindgen::generate!({ world: "filter-plugin", path: "../../../wit" });
 
     struct Work;
 
@@ -35,7 +35,7 @@ mod transformer {
     use millstream::plugin::{config, types::Header};
     use std::sync::OnceLock;
 
-    wit_bindgen::generate!({ world: "transformer-plugin", path: "../../wit" });
+    wit_bindgen::generate!({ world: "transformer-plugin", path: "../../../wit" });
 
     struct Work;
 
@@ -76,7 +76,7 @@ mod router {
     use super::*;
     use exports::millstream::plugin::router::{Error, Guest, Message};
 
-    wit_bindgen::generate!({ world: "router-plugin", path: "../../wit" });
+    wit_bindgen::generate!({ world: "router-plugin", path: "../../../wit" });
 
     struct Work;
 
