@@ -30,6 +30,7 @@
 //! - Every file operation goes through [`storage::Files`], every look at the time through
 //!   [`clock::Clock`], every id out of nothing from [`random`]. `simulation` (tests only) steps
 //!   storage, broker and pipelines in one thread from a seed.
+//!   Apart from compiled plugins, which may be lost and are made again.
 //! - Every queue, frame, batch and wait has a cap in [`limits`].
 
 pub mod broker;

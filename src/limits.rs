@@ -245,8 +245,17 @@ pub const PLUGIN_PACKED_CALL_MS: u64 = 200;
 pub const PLUGIN_TICK_MS: u64 = 10;
 /// Time after which a plugin's batch is handed back as far as it has come, milliseconds.
 pub const PLUGIN_BATCH_MS: u64 = 1_000;
-/// Largest component, bytes.
+/// Largest component unless a step says otherwise, bytes.
 pub const COMPONENT_BYTES: usize = 32 * MIB;
+/// Largest component whatever a step says, bytes. Compiling takes many times as much memory.
+pub const COMPONENT_BYTES_MAX: usize = 64 * MIB;
+/// Compiled components that are kept, bytes; JavaScript's and Python's have 33 million each.
+pub const PLUGIN_CACHE_BYTES: u64 = 512 * MIB as u64;
+/// Largest compiled component that is kept, bytes.
+pub const PLUGIN_COMPILED_BYTES: usize = 256 * MIB;
+/// Share of the processors that compiles plugins, percent; the rest serves clients meanwhile. One
+/// processor at least.
+pub const PLUGIN_COMPILE_PERCENT: usize = 50;
 /// Output records, or names of outputs, of one input record.
 pub const PLUGIN_OUTPUT_RECORDS: usize = 10_000;
 /// Output bytes of one input record. A batch is handed back as soon as it has made as many.
@@ -273,6 +282,16 @@ pub const PIPELINE_STEPS: usize = 100;
 pub const STEP_MEMORY_MIB: std::ops::RangeInclusive<i64> = 1..=1_024;
 /// What a manifest may give a step's call, milliseconds; without a word it is [`PLUGIN_CALL_MS`].
 pub const STEP_CALL_MS: std::ops::RangeInclusive<i64> = 1..=PLUGIN_CALL_MS_MAX as i64;
+/// What a manifest may let a step make of one record; without a word it is
+/// [`PLUGIN_OUTPUT_RECORDS`].
+pub const STEP_OUTPUT_RECORDS_RANGE: std::ops::RangeInclusive<i64> = 1..=STEP_OUTPUT_RECORDS as i64;
+/// What a manifest may let a step make of one record, kibibytes; without a word it is
+/// [`PLUGIN_OUTPUT_BYTES`].
+pub const STEP_OUTPUT_KIB: std::ops::RangeInclusive<i64> = 1..=(STEP_OUTPUT_BYTES / KIB) as i64;
+/// How large a manifest may let a step's component be, mebibytes; without a word it is
+/// [`COMPONENT_BYTES`].
+pub const STEP_COMPONENT_MIB: std::ops::RangeInclusive<i64> =
+    1..=(COMPONENT_BYTES_MAX / MIB) as i64;
 /// How often a step with `on-error = "retry"` may try a record again.
 pub const RETRY_ATTEMPTS: std::ops::RangeInclusive<i64> = 1..=100;
 /// How often it does without a word in the manifest.
@@ -364,6 +383,9 @@ const _: () = {
     assert!(PLUGIN_PACKED_CALL_MS <= PLUGIN_CALL_MS);
     assert!(PLUGIN_MEMORY_BYTES <= PLUGIN_MEMORY_BYTES_MAX);
     assert!(PLUGIN_MEMORY_MARK_PERCENT < 100);
+    assert!(COMPONENT_BYTES <= COMPONENT_BYTES_MAX);
+    assert!(COMPONENT_BYTES_MAX / 3 * 4 < HTTP_BODY_BYTES);
+    assert!(PLUGIN_COMPILED_BYTES as u64 <= PLUGIN_CACHE_BYTES);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
     assert!(REDO_GROUP_BYTES as u64 <= REDO_BYTES_MIN / 2);
     assert!(HTTP_BATCH_BYTES < BATCH_BYTES);

@@ -27,6 +27,9 @@ use crate::{http, kafka};
 /// How often a port that is free for all addresses of a host is looked for.
 const PORT_ATTEMPTS: usize = 16;
 
+/// Of the data folder, what may be deleted: compiled plugins.
+const COMPILED_FOLDER: &str = "compiled";
+
 /// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -104,7 +107,8 @@ impl Server {
             Ok(broker) => broker?,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
-        let engine = Engine::new().map_err(ServerError::Engine)?;
+        let engine = Engine::with_cache(&config.data.join(COMPILED_FOLDER));
+        let engine = engine.map_err(ServerError::Engine)?;
         let pipelines = Supervisor::new(broker.clone(), engine).map_err(ServerError::Threads)?;
         let server = Self { broker, pipelines: Arc::new(pipelines), kafka, http, config };
         if let Err(error) = server.pipelines.restore().await {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::graph::{PipelinePlan, component_paths};
 use super::problem::Problem;
 use crate::broker::{CommitError, StorageError, TopicError};
-use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES};
+use crate::limits::{COMPONENT_BYTES_MAX, MANIFEST_BYTES};
 use crate::types::{PipelineName, TopicName};
 
 /// A manifest with the components that it names.
@@ -45,7 +45,7 @@ impl Bundle {
         let mut components = BTreeMap::new();
         let mut unreadable = BTreeMap::new();
         for component in component_paths(&manifest) {
-            match read(&folder.join(&component), COMPONENT_BYTES) {
+            match read(&folder.join(&component), COMPONENT_BYTES_MAX) {
                 Ok(bytes) => {
                     components.insert(component, Bytes::from(bytes));
                 }

@@ -14,7 +14,7 @@ use super::manifest::{
 };
 use super::problem::{Problem, Report, Severity};
 use crate::broker::{SettingError, TOPIC_SETTINGS, check_setting};
-use crate::limits::{DEFAULT_PARTITIONS, PIPELINES, TOPICS};
+use crate::limits::{COMPONENT_BYTES, DEFAULT_PARTITIONS, PIPELINES, TOPICS};
 use crate::types::{PipelineName, PluginName, TopicName};
 
 /// What a manifest is checked against.
@@ -141,6 +141,29 @@ pub fn component_paths(text: &str) -> BTreeSet<String> {
     let manifest = manifest::read(&Report::new("", text));
     let paths = manifest.plugins.into_iter().filter_map(|plugin| plugin.component);
     paths.map(Spanned::into_inner).collect()
+}
+
+/// How large each of these may be, bytes: what the step that gives it most says. One that no step
+/// uses may have the default.
+pub(super) fn component_sizes(text: &str) -> BTreeMap<String, usize> {
+    let manifest = manifest::read(&Report::new("", text));
+    let mut allowed: BTreeMap<&PluginName, usize> = BTreeMap::new();
+    for step in manifest.pipelines.iter().flat_map(|pipeline| &pipeline.steps) {
+        for (_, name) in &step.plugins {
+            let most = allowed.entry(name.get_ref()).or_default();
+            *most = step.limits.component_bytes().max(*most);
+        }
+    }
+    let plugins = manifest.plugins.iter().filter_map(|plugin| {
+        let most = allowed.get(plugin.name.get_ref()).copied().unwrap_or(COMPONENT_BYTES);
+        Some((plugin.component.as_ref()?.get_ref().clone(), most))
+    });
+    let mut sizes = BTreeMap::new();
+    for (path, most) in plugins {
+        let size = sizes.entry(path).or_insert(most);
+        *size = most.max(*size);
+    }
+    sizes
 }
 
 struct Checker<'a> {

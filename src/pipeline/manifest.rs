@@ -12,11 +12,11 @@ use toml::de::DeTable;
 use super::fields::{Fields, list};
 use super::problem::{Report, Span};
 use crate::limits::{
-    MANIFEST_BYTES, PARTITIONS, PIPELINE_STEPS, PIPELINES, RETRY_ATTEMPTS, RETRY_ATTEMPTS_DEFAULT,
-    RETRY_BACKOFF_MS, RETRY_BACKOFF_MS_DEFAULT, RETRY_BACKOFF_MS_MAX, STEP_CALL_MS,
-    STEP_MEMORY_MIB,
+    COMPONENT_BYTES, MANIFEST_BYTES, PARTITIONS, PIPELINE_STEPS, PIPELINES, RETRY_ATTEMPTS,
+    RETRY_ATTEMPTS_DEFAULT, RETRY_BACKOFF_MS, RETRY_BACKOFF_MS_DEFAULT, RETRY_BACKOFF_MS_MAX,
+    STEP_CALL_MS, STEP_COMPONENT_MIB, STEP_MEMORY_MIB, STEP_OUTPUT_KIB, STEP_OUTPUT_RECORDS_RANGE,
 };
-use crate::plugin::PluginKind;
+use crate::plugin::{Limits, PluginKind};
 use crate::types::{PipelineName, PluginName, TopicName};
 
 /// What could be read of a manifest. A field is `None` or empty where it is missing or wrong; the
@@ -178,6 +178,33 @@ pub struct StepLimits {
     pub memory_mib: Option<u32>,
     /// Time of a call, milliseconds.
     pub call_ms: Option<u64>,
+    /// Records that one record may become, or outputs that it may be sent to.
+    pub output_records: Option<u32>,
+    /// Bytes that one record may become, kibibytes.
+    pub output_kib: Option<u32>,
+    /// Size of the component, mebibytes.
+    pub component_mib: Option<u32>,
+}
+
+impl StepLimits {
+    /// What a plugin in this step may use.
+    pub(super) fn plugin(&self) -> Limits {
+        let or = |given: Option<u32>, unit: usize, default: usize| {
+            given.map_or(default, |number| number as usize * unit)
+        };
+        let default = Limits::default();
+        Limits {
+            memory_bytes: or(self.memory_mib, 1024 * 1024, default.memory_bytes),
+            call_ms: self.call_ms.unwrap_or(default.call_ms),
+            output_records: or(self.output_records, 1, default.output_records),
+            output_bytes: or(self.output_kib, 1024, default.output_bytes),
+        }
+    }
+
+    /// How large its component may be, bytes.
+    pub(super) fn component_bytes(&self) -> usize {
+        self.component_mib.map_or(COMPONENT_BYTES, |mib| mib as usize * 1024 * 1024)
+    }
 }
 
 /// Reads the report's text, as far as it can be read.
@@ -408,12 +435,18 @@ fn read_retry<'t>(fields: &Fields<'t>, report: &'t Report<'t>) -> Option<Retry> 
 fn read_limits<'t>(fields: &Fields<'t>, report: &'t Report<'t>) -> StepLimits {
     let example = "limits = { memory-mib = 64, call-ms = 500 }";
     let Some(table) = fields.table("limits", example) else { return StepLimits::default() };
-    let limits = Fields::new(table, "limits", &["memory-mib", "call-ms"], report);
-    let memory_mib = limits.integer("memory-mib", STEP_MEMORY_MIB).map(Spanned::into_inner);
-    let call_ms = limits.integer("call-ms", STEP_CALL_MS).map(Spanned::into_inner);
+    let allowed = ["memory-mib", "call-ms", "output-records", "output-kib", "component-mib"];
+    let limits = Fields::new(table, "limits", &allowed, report);
+    let number = |name, range| {
+        let number = limits.integer(name, range).map(Spanned::into_inner);
+        number.and_then(|number| u32::try_from(number).ok())
+    };
     StepLimits {
-        memory_mib: memory_mib.and_then(|number| u32::try_from(number).ok()),
-        call_ms: call_ms.and_then(|number| u64::try_from(number).ok()),
+        memory_mib: number("memory-mib", STEP_MEMORY_MIB),
+        call_ms: number("call-ms", STEP_CALL_MS).map(u64::from),
+        output_records: number("output-records", STEP_OUTPUT_RECORDS_RANGE),
+        output_kib: number("output-kib", STEP_OUTPUT_KIB),
+        component_mib: number("component-mib", STEP_COMPONENT_MIB),
     }
 }
 

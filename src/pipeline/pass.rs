@@ -1,6 +1,7 @@
 //! A batch on its way through the steps: its records between two of them, how far it goes and how
 //! long it may take. Calls no plugin.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -57,28 +58,48 @@ impl Run<'_> {
 /// Records between two steps, with the source record that each was made of, never descending, and
 /// the partition that a step has chosen for it.
 #[derive(Default)]
-pub(super) struct Stream {
-    pub(super) records: Vec<Record>,
-    pub(super) sources: Vec<usize>,
-    pub(super) chosen: Vec<Option<u32>>,
+pub(super) struct Stream<'b> {
+    /// Those of the source are borrowed: they may be wanted for dead letters.
+    records: Cow<'b, [Record]>,
+    sources: Vec<usize>,
+    chosen: Vec<Option<u32>>,
 }
 
-impl Stream {
-    pub(super) fn new(records: Vec<Record>) -> Self {
-        let sources = (0..records.len()).collect();
-        let chosen = vec![None; records.len()];
-        Self { records, sources, chosen }
+impl<'b> Stream<'b> {
+    pub(super) fn new(source: &'b [Record]) -> Self {
+        let chosen = vec![None; source.len()];
+        Self { records: Cow::Borrowed(source), sources: (0..source.len()).collect(), chosen }
     }
 
     pub(super) fn push(&mut self, source: usize, emitted: Emitted) {
-        self.records.push(emitted.record);
+        self.records.to_mut().push(emitted.record);
         self.sources.push(source);
         self.chosen.push(emitted.partition);
     }
 
-    /// A record as it came.
-    pub(super) fn get(&self, at: usize) -> Option<Emitted> {
-        let (record, partition) = (self.records.get(at)?.clone(), *self.chosen.get(at)?);
+    /// The records, those that were taken apart.
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Of each record the source record that it was made of.
+    pub(super) fn sources(&self) -> &[usize] {
+        &self.sources
+    }
+
+    /// A record as it came; the second time it is without its contents.
+    pub(super) fn take(&mut self, at: usize) -> Option<Emitted> {
+        let partition = *self.chosen.get(at)?;
+        let record = match &mut self.records {
+            Cow::Borrowed(records) => records.get(at)?.clone(),
+            Cow::Owned(records) => {
+                let record = records.get_mut(at)?;
+                let (offset, timestamp) = (record.offset, record.timestamp);
+                let taken =
+                    Record { offset, timestamp, key: None, value: None, headers: Vec::new() };
+                std::mem::replace(record, taken)
+            }
+        };
         Some(Emitted { record, partition })
     }
 }

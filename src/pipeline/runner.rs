@@ -22,7 +22,7 @@ use crate::limits::{
     PIPELINE_BATCH_BYTES, PIPELINE_COMMITS_IN_FLIGHT, PIPELINE_FAILURES_LOGGED,
     PIPELINE_RESTART_MS, PIPELINE_RESTART_MS_MAX,
 };
-use crate::plugin::{Limits, Plugin, Settings};
+use crate::plugin::{Plugin, Settings};
 use crate::types::{
     Offset, OffsetOwner, PartitionIndex, PipelineName, TimestampMs, TopicName, TopicPartition,
 };
@@ -320,13 +320,6 @@ impl PartitionTask {
     }
 
     fn step(&self, index: usize, step: &StepPlan, plugin: &Plugin) -> Step {
-        let mut limits = Limits::default();
-        if let Some(mib) = step.limits.memory_mib {
-            limits.memory_bytes = mib as usize * 1024 * 1024;
-        }
-        if let Some(call_ms) = step.limits.call_ms {
-            limits.call_ms = call_ms;
-        }
         let settings = Settings {
             pipeline: self.job.plan.name.to_string(),
             step: format!("{}-{}", index + 1, step.plugin),
@@ -334,7 +327,7 @@ impl PartitionTask {
             partition: self.source.partition,
             kind: Some(step.kind.plugin_kind()),
             config: step.config.clone(),
-            limits,
+            limits: step.limits.plugin(),
         };
         let mut instance = plugin.instance(settings);
         Step {

@@ -64,21 +64,21 @@ impl Chain {
             halt: None,
             outputs: Vec::new(),
         };
-        let mut stream = Stream::new(batch.to_vec());
+        let mut stream = Stream::new(batch);
         for step in 0..self.steps.len() {
-            stream = self.run_step(step, &stream, &mut run, pace);
+            stream = self.run_step(step, stream, &mut run, pace);
         }
         self.write(stream, &mut run);
         self.finish(run)
     }
 
-    fn run_step(
+    fn run_step<'b>(
         &mut self,
         index: usize,
-        stream: &Stream,
+        mut stream: Stream<'b>,
         run: &mut Run<'_>,
         pace: &Pace<'_>,
-    ) -> Stream {
+    ) -> Stream<'b> {
         let began = (pace.elapsed)();
         if (pace.stopping)() {
             run.cut = run.cut.min(1);
@@ -86,16 +86,16 @@ impl Chain {
         let mut next = Stream::default();
         let mut made = Made::default();
         let mut at = 0;
-        while let Some(&source) = stream.sources.get(at)
+        while let Some(&source) = stream.sources().get(at)
             && source < run.cut
         {
             if run.failed.contains_key(&source) {
                 at += 1;
                 continue;
             }
-            let end = stream.sources.partition_point(|source| *source < run.cut);
+            let end = stream.sources().partition_point(|source| *source < run.cut);
             let Some(step) = self.steps.get_mut(index) else { break };
-            let offered = stream.records.get(at..end).unwrap_or_default();
+            let offered = stream.records().get(at..end).unwrap_or_default();
             let processed = (step.process)(offered);
             if processed.is_empty() {
                 let message = "the plugin host returned nothing".to_owned();
@@ -106,11 +106,11 @@ impl Chain {
             for result in processed.into_iter().take(end - at) {
                 match result {
                     Ok(verdict) => {
-                        self.apply(index, verdict, (stream, at), (&mut next, &mut made), run);
+                        self.apply(index, verdict, (&mut stream, at), (&mut next, &mut made), run);
                     }
                     // A result before may have failed the same source record; the first one counts.
                     Err(failure) => {
-                        if let Some(&source) = stream.sources.get(at) {
+                        if let Some(&source) = stream.sources().get(at) {
                             self.fail(index, source, failure, run);
                         }
                     }
@@ -120,7 +120,7 @@ impl Chain {
             // Handed back early, for good reason unless a failure ended it. But a plugin that only
             // fails would take its time for every record.
             if at < end && (!ended_by_failure || pace.is_up(began)) {
-                run.cut_before(stream.sources.get(at).copied());
+                run.cut_before(stream.sources().get(at).copied());
             }
         }
         next
@@ -130,11 +130,11 @@ impl Chain {
         &self,
         index: usize,
         verdict: Verdict,
-        (stream, at): (&Stream, usize),
-        (next, made): (&mut Stream, &mut Made),
+        (stream, at): (&mut Stream<'_>, usize),
+        (next, made): (&mut Stream<'_>, &mut Made),
         run: &mut Run<'_>,
     ) {
-        let Some(&source) = stream.sources.get(at) else { return };
+        let Some(&source) = stream.sources().get(at) else { return };
         if source >= run.cut || run.failed.contains_key(&source) {
             return;
         }
@@ -144,15 +144,17 @@ impl Chain {
             Ok(())
         };
         let result = match verdict {
-            Verdict::Keep => stream.get(at).map_or(Ok(()), pass),
+            Verdict::Keep => stream.take(at).map_or(Ok(()), pass),
             Verdict::Drop => Ok(()),
             Verdict::Emit(records) => records.into_iter().try_for_each(pass),
-            Verdict::Route(names) => names.iter().try_for_each(|name| {
-                let Some(kept) = stream.get(at) else { return Ok(()) };
-                made.add(source, record_bytes(&kept.record))?;
-                let topic = self.routed(index, name)?;
-                place(source, topic, kept, (&self.terms, &self.partitions), &mut run.outputs)
-            }),
+            Verdict::Route(names) => {
+                let Some(kept) = stream.take(at) else { return };
+                names.iter().try_for_each(|name| {
+                    made.add(source, record_bytes(&kept.record))?;
+                    let (topic, kept) = (self.routed(index, name)?, kept.clone());
+                    place(source, topic, kept, (&self.terms, &self.partitions), &mut run.outputs)
+                })
+            }
         };
         if let Err(failure) = result {
             self.fail(index, source, failure, run);
@@ -171,14 +173,14 @@ impl Chain {
     }
 
     /// What came through all steps goes to the output, if there is one.
-    fn write(&self, stream: Stream, run: &mut Run<'_>) {
+    fn write(&self, mut stream: Stream<'_>, run: &mut Run<'_>) {
         let Some(output) = &self.output else { return };
-        let records = stream.records.into_iter().zip(stream.chosen);
-        for ((record, partition), source) in records.zip(stream.sources) {
+        for at in 0..stream.sources().len() {
+            let Some(&source) = stream.sources().get(at) else { break };
             if source >= run.cut || run.failed.contains_key(&source) {
                 continue;
             }
-            let emitted = Emitted { record, partition };
+            let Some(emitted) = stream.take(at) else { break };
             let terms = (&self.terms, &self.partitions);
             let placed = place(source, output.clone(), emitted, terms, &mut run.outputs);
             if let Err(failure) = placed {

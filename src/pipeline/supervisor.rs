@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::batch::checkpoint as checkpoint_change;
 use super::deploy::{Bundle, Change, DeployError, Deployed, Stored, digest_bytes};
 use super::graph::{
-    ExistingTopic, PipelinePlan, Plan, PlannedTopic, World, check, component_paths,
+    ExistingTopic, PipelinePlan, Plan, PlannedTopic, World, check, component_sizes,
 };
 use super::manifest::{Start, StepKind};
 use super::outcome::{Counts, RecordFailure};
@@ -232,9 +232,16 @@ impl Supervisor {
         components: BTreeMap<String, Bytes>,
     ) -> Result<BTreeMap<String, Result<Plugin, PluginError>>, DeployError> {
         let engine = self.engine.clone();
-        let named = component_paths(manifest);
-        let wanted = components.into_iter().filter(move |(path, _)| named.contains(path));
-        let load = move || wanted.map(|(path, bytes)| (path, engine.load(&bytes))).collect();
+        let sizes = component_sizes(manifest);
+        let wanted = components.into_iter().filter_map(move |(path, bytes)| {
+            let most = *sizes.get(&path)?;
+            Some((path, bytes, most))
+        });
+        let load = move |(path, bytes, most): (String, Bytes, usize)| {
+            let plugin = check_size(bytes.len(), most).and_then(|()| engine.load(&bytes));
+            (path, plugin)
+        };
+        let load = move || wanted.map(load).collect();
         self.handle.spawn_blocking(load).await.map_err(|_| DeployError::Stopped)
     }
 
@@ -427,6 +434,10 @@ fn new_topic(topic: &PlannedTopic) -> NewTopic {
         partitions: Some(topic.partitions),
         config: topic.config.clone(),
     }
+}
+
+fn check_size(bytes: usize, max: usize) -> Result<(), PluginError> {
+    if bytes > max { Err(PluginError::TooLarge { bytes, max }) } else { Ok(()) }
 }
 
 /// The kind of step that a plugin is for; none if it fits all.

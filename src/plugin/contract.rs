@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 
-use crate::limits::COMPONENT_BYTES;
+use crate::limits::COMPONENT_BYTES_MAX;
 
 use super::PluginError;
 
@@ -32,12 +32,20 @@ pub(super) mod bindings {
     });
 }
 
+/// Rust's side of what WASI offers instead.
+pub(super) mod wasi {
+    wasmtime::component::bindgen!({ path: "src/plugin/wit", world: "wasi" });
+}
+
 /// The version of the package `millstream:plugin` in `wit/`. The only one that is spoken: before
 /// 1.0 each may differ from the next in anything.
 pub const CONTRACT_VERSION: &str = "0.1.0";
 
 const PACKAGE: &str = "millstream:plugin/";
 const OFFERED: [&str; 4] = ["types", "config", "context", "logging"];
+/// Interfaces of WASI that say the same as ours. They are drafts, so each version is another.
+const OFFERED_WASI: [&str; 2] =
+    ["wasi:config/store@0.2.0-rc.1", "wasi:logging/logging@0.1.0-draft"];
 /// How many names, and how many bytes of a type, a message shows.
 const NAMES_SHOWN: usize = 10;
 const TYPE_BYTES_SHOWN: usize = 400;
@@ -101,8 +109,8 @@ const ERROR: &str = "variant{bad-message(string), failed(string)}";
 
 /// Checks what can be seen without a compiler: the size, and that it is a component at all.
 pub(super) fn check_bytes(bytes: &[u8]) -> Result<(), PluginError> {
-    if bytes.len() > COMPONENT_BYTES {
-        return Err(PluginError::TooLarge { bytes: bytes.len(), max: COMPONENT_BYTES });
+    if bytes.len() > COMPONENT_BYTES_MAX {
+        return Err(PluginError::TooLarge { bytes: bytes.len(), max: COMPONENT_BYTES_MAX });
     }
     // Magic, then version and layer (component model, binary format, preamble).
     let found = match bytes {
@@ -169,12 +177,10 @@ fn kind(exports: &[&str]) -> Result<PluginKind, PluginError> {
 }
 
 fn check_imports(imports: &[&str]) -> Result<(), PluginError> {
-    let offered = OFFERED.map(interface);
-    let unknown: Vec<&str> = imports
-        .iter()
-        .copied()
-        .filter(|name| !offered.iter().any(|offered| offered == name))
-        .collect();
+    let ours = OFFERED.map(interface);
+    let offered: Vec<&str> = ours.iter().map(String::as_str).chain(OFFERED_WASI).collect();
+    let unknown: Vec<&str> =
+        imports.iter().copied().filter(|name| !offered.contains(name)).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -184,7 +190,7 @@ fn check_imports(imports: &[&str]) -> Result<(), PluginError> {
     }
     Err(PluginError::UnknownImport {
         imports: list(unknown.into_iter()),
-        offered: list(offered.iter().map(String::as_str)),
+        offered: list(offered.into_iter()),
     })
 }
 
@@ -356,7 +362,7 @@ mod tests {
         assert_eq!(refused_bytes(b"\0asm\x01\0\0\0"), what("a core WebAssembly module"));
         assert_eq!(refused_bytes(b"\0asm\x07\0\x07\0"), what("WebAssembly of an unknown format"));
         assert_eq!(refused_bytes(b"\n (component)"), what("WebAssembly text"));
-        let max = COMPONENT_BYTES;
+        let max = COMPONENT_BYTES_MAX;
         assert_eq!(
             refused_bytes(&vec![0; max + 1]),
             format!("the component is {} bytes long, at most {max} are allowed", max + 1)
@@ -424,7 +430,8 @@ mod tests {
             "the component imports wasi:filesystem/preopens@0.2.6, \
              wasi:clocks/monotonic-clock@0.2.6; a plugin can import \
              millstream:plugin/types@0.1.0, millstream:plugin/config@0.1.0, \
-             millstream:plugin/context@0.1.0, millstream:plugin/logging@0.1.0 and nothing else"
+             millstream:plugin/context@0.1.0, millstream:plugin/logging@0.1.0, \
+             wasi:config/store@0.2.0-rc.1, wasi:logging/logging@0.1.0-draft and nothing else"
         );
         let other = "(component
             (import \"millstream:plugin/config@0.1.0\" (instance

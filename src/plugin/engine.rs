@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -13,12 +15,13 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use crate::limits::{
-    PLUGIN_CORE_INSTANCES, PLUGIN_INSTANCE_BYTES, PLUGIN_INSTANCES, PLUGIN_MEMORIES,
-    PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES, PLUGIN_TABLE_ELEMENTS, PLUGIN_TABLES,
-    PLUGIN_TICK_MS,
+    PLUGIN_COMPILE_PERCENT, PLUGIN_CORE_INSTANCES, PLUGIN_INSTANCE_BYTES, PLUGIN_INSTANCES,
+    PLUGIN_MEMORIES, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES, PLUGIN_TABLE_ELEMENTS,
+    PLUGIN_TABLES, PLUGIN_TICK_MS,
 };
 
 use super::PluginError;
+use super::cache::Cache;
 use super::contract;
 use super::imports::{self, Host};
 use super::instance::{Loaded, Plugin};
@@ -36,6 +39,17 @@ pub(super) struct Shared {
     /// Loaded plugins by digest, so that a component is compiled once however many steps,
     /// pipelines and deployments use it.
     loaded: Mutex<HashMap<String, Weak<Loaded>>>,
+    /// Where compiled components are kept, if anywhere.
+    cache: Option<Cache>,
+    /// Compiles, held by whoever does: one component at a time.
+    compiler: Mutex<Compiler>,
+}
+
+/// The threads that compile; few enough that the broker goes on meanwhile.
+struct Compiler {
+    threads: rayon::ThreadPool,
+    /// How many components were compiled.
+    count: u64,
 }
 
 impl Shared {
@@ -46,18 +60,34 @@ impl Shared {
 }
 
 impl Engine {
-    /// Sets wasmtime up and starts the clock.
+    /// Sets wasmtime up and starts the clock. Nothing that is compiled outlives the engine.
     pub fn new() -> Result<Self, PluginError> {
-        Self::start().map(|(engine, _clock)| engine)
+        Self::start(None).map(|(engine, _clock)| engine)
     }
 
-    fn start() -> Result<(Self, JoinHandle<()>), PluginError> {
+    /// The same, with compiled components kept in this folder. They are run as they are: see
+    /// `cache` for who is trusted with it.
+    pub fn with_cache(folder: &Path) -> Result<Self, PluginError> {
+        Self::start(Some(folder)).map(|(engine, _clock)| engine)
+    }
+
+    fn start(cache: Option<&Path>) -> Result<(Self, JoinHandle<()>), PluginError> {
         let refused = |error: wasmtime::Error| PluginError::Engine { reason: format!("{error:#}") };
         let wasm = wasmtime::Engine::new(&config()).map_err(refused)?;
+        let cache = cache.and_then(|folder| match Cache::open(folder, &wasm) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                // A broker without one only starts more slowly.
+                tracing::warn!("no compiled plugins in {}: {error}", folder.display());
+                None
+            }
+        });
+        let compiler = Mutex::new(Compiler::new()?);
         let mut linker = Linker::new(&wasm);
         imports::link(&mut linker).map_err(refused)?;
         let ticks = AtomicU64::new(0);
-        let shared = Arc::new(Shared { wasm, linker, ticks, loaded: Mutex::default() });
+        let loaded = Mutex::default();
+        let shared = Arc::new(Shared { wasm, linker, ticks, loaded, cache, compiler });
         let clock = std::thread::Builder::new()
             .name("plugin-clock".to_owned())
             .spawn({
@@ -71,14 +101,47 @@ impl Engine {
     /// Checks and compiles a component. Nothing of it runs.
     ///
     /// Compiling takes milliseconds for a small Rust plugin and seconds for JavaScript or Python,
-    /// on all cores. The same bytes are compiled once, as long as any plugin of them lives.
+    /// on [`PLUGIN_COMPILE_PERCENT`] of the processors and one component at a time; the caller's
+    /// thread waits. The same bytes are compiled once, as long as any plugin of them lives, and
+    /// once for good with a cache.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin, PluginError> {
         contract::check_bytes(bytes)?;
         let digest = hex(&Sha256::digest(bytes));
         if let Some(loaded) = self.find(&digest) {
             return Ok(Plugin::new(loaded));
         }
-        let component = compile(&self.0.wasm, bytes)?;
+        if let Some(component) = self.cached(&digest) {
+            return self.checked(digest, component);
+        }
+        let mut compiler = self.0.compiler.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have compiled it meanwhile.
+        if let Some(loaded) = self.find(&digest) {
+            return Ok(Plugin::new(loaded));
+        }
+        let component = compiler.compile(&self.0.wasm, bytes)?;
+        let plugin = self.checked(digest, component)?;
+        drop(compiler);
+        plugin.keep_compiled(self.0.cache.as_ref());
+        Ok(plugin)
+    }
+
+    /// How many components were compiled.
+    #[cfg(test)]
+    pub(super) fn compiled(&self) -> u64 {
+        self.0.compiler.lock().unwrap().count
+    }
+
+    #[expect(unsafe_code, reason = "the cache loads nothing but what this broker compiled")]
+    fn cached(&self, digest: &str) -> Option<Component> {
+        let compiled = self.0.cache.as_ref()?.load(digest)?;
+        // SAFETY: the bytes are what `serialize` returned for an engine of these settings and this
+        // version, unchanged: their keyed hash says so, whose key only this broker has.
+        let component = unsafe { Component::deserialize(&self.0.wasm, &compiled) };
+        component.map_err(|error| tracing::warn!("a compiled plugin is not loaded: {error:#}")).ok()
+    }
+
+    /// Holds a component against the contract, and remembers it.
+    fn checked(&self, digest: String, component: Component) -> Result<Plugin, PluginError> {
         let kind = contract::check(&self.0.wasm, &component)?;
         let pre = self
             .0
@@ -104,13 +167,27 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Compiling is not covered by what wasmtime promises about hostile code: a bug in the compiler is
-/// a panic, and must cost this component only. What it leaves behind is dropped with it.
-fn compile(wasm: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, PluginError> {
-    let refused = |reason| PluginError::Compile { reason };
-    match std::panic::catch_unwind(AssertUnwindSafe(|| Component::from_binary(wasm, bytes))) {
-        Ok(compiled) => compiled.map_err(|error| refused(format!("{error:#}"))),
-        Err(_) => Err(refused("the compiler failed".to_owned())),
+impl Compiler {
+    fn new() -> Result<Self, PluginError> {
+        let all = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads((all * PLUGIN_COMPILE_PERCENT / 100).max(1))
+            .thread_name(|index| format!("compile-{index}"))
+            .build()
+            .map_err(|error| PluginError::Engine { reason: error.to_string() })?;
+        Ok(Self { threads, count: 0 })
+    }
+
+    /// Compiling is not covered by what wasmtime promises about hostile code: a bug in the compiler
+    /// is a panic, and must cost this component only. What it leaves behind is dropped with it.
+    fn compile(&mut self, wasm: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, PluginError> {
+        self.count += 1;
+        let refused = |reason| PluginError::Compile { reason };
+        let work = || self.threads.install(|| Component::from_binary(wasm, bytes));
+        match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+            Ok(compiled) => compiled.map_err(|error| refused(format!("{error:#}"))),
+            Err(_) => Err(refused("the compiler failed".to_owned())),
+        }
     }
 }
 
@@ -179,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_clock_ends_with_the_engine() {
-        let (engine, clock) = Engine::start().unwrap();
+        let (engine, clock) = Engine::start(None).unwrap();
         drop(engine);
         // Hangs if the thread does not end.
         clock.join().unwrap();

@@ -12,6 +12,7 @@ pub(super) const FAULTS: &str = include_str!("../../tests/fixtures/plugins/fault
 pub(super) const FILTER: &str = include_str!("../../tests/fixtures/plugins/filter.wat");
 pub(super) const ROUTER: &str = include_str!("../../tests/fixtures/plugins/router.wat");
 pub(super) const PROCESSOR: &str = include_str!("../../tests/fixtures/plugins/processor.wat");
+pub(super) const WASI: &str = include_str!("../../tests/fixtures/plugins/wasi.wat");
 pub(super) const NO_PLUGIN: &str = include_str!("../../tests/fixtures/plugins/no-plugin.wat");
 pub(super) const COMPOSED: &str = include_str!("../../tests/fixtures/plugins/composed.wat");
 

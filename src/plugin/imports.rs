@@ -8,6 +8,8 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::limits::{PLUGIN_LOG_BYTES, PLUGIN_LOG_LINES};
 
 use super::contract::bindings::millstream::plugin::{config, context, logging, types};
+use super::contract::wasi::wasi::config::store;
+use super::contract::wasi::wasi::logging::logging as wasi_logging;
 use super::instance::Settings;
 use super::limits::Limiter;
 use crate::types::Offset;
@@ -48,7 +50,42 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     types::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     config::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     context::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
-    logging::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)
+    logging::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    store::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    wasi_logging::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)
+}
+
+impl Host {
+    /// Under which name a line is written, and how; nothing if there were too many.
+    fn line(&mut self, text: &str) -> Option<(String, String)> {
+        self.log_lines = self.log_lines.saturating_add(1);
+        (self.log_lines <= PLUGIN_LOG_LINES).then(|| (self.settings.label(), one_line(text)))
+    }
+}
+
+impl store::Host for Host {
+    fn get(&mut self, key: String) -> Result<Option<String>, store::Error> {
+        Ok(self.settings.config.get(&key).cloned())
+    }
+
+    fn get_all(&mut self) -> Result<Vec<(String, String)>, store::Error> {
+        let all = self.settings.config.iter();
+        Ok(all.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+}
+
+impl wasi_logging::Host for Host {
+    fn log(&mut self, level: wasi_logging::Level, context: String, message: String) {
+        use wasi_logging::Level;
+        let text = if context.is_empty() { message } else { format!("{context}: {message}") };
+        let level = match level {
+            Level::Trace | Level::Debug => logging::Level::Debug,
+            Level::Info => logging::Level::Info,
+            Level::Warn => logging::Level::Warn,
+            Level::Error | Level::Critical => logging::Level::Error,
+        };
+        logging::Host::log(self, level, text);
+    }
 }
 
 impl types::Host for Host {}
@@ -83,12 +120,7 @@ impl context::Host for Host {
 
 impl logging::Host for Host {
     fn log(&mut self, level: logging::Level, text: String) {
-        self.log_lines = self.log_lines.saturating_add(1);
-        if self.log_lines > PLUGIN_LOG_LINES {
-            return;
-        }
-        let step = self.settings.label();
-        let line = one_line(&text);
+        let Some((step, line)) = self.line(&text) else { return };
         match level {
             logging::Level::Debug => tracing::debug!(step, "{line}"),
             logging::Level::Info => tracing::info!(step, "{line}"),
@@ -115,8 +147,8 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Limits;
-    use super::super::fixtures::{FAULTS, instance, record};
+    use super::super::fixtures::{FAULTS, WASI, instance, record};
+    use super::super::{Limits, Verdict};
     use super::*;
     use std::io;
     use std::sync::Mutex;
@@ -155,6 +187,16 @@ mod tests {
         assert_eq!(lines("broken step=\"quakes/strong\""), PLUGIN_LOG_LINES, "{text}");
         assert_eq!(lines("100 further lines of one plugin call are not written"), 1);
         assert_eq!(text.lines().count(), PLUGIN_LOG_LINES + 1);
+    }
+
+    #[test]
+    fn configuration_and_log_go_by_wasis_names_too() {
+        let text = logged(|| {
+            let mut plugin = instance(WASI, Limits::default());
+            assert_eq!(plugin.process(&[record("x")]), [Ok(Verdict::Drop)]);
+        });
+        assert!(text.contains("WARN"), "{text}");
+        assert!(text.contains("broken: configured step=\"quakes/strong\""), "{text}");
     }
 
     #[test]

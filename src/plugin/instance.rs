@@ -16,6 +16,7 @@ use crate::record::Record;
 use crate::types::PartitionIndex;
 
 use super::PluginError;
+use super::cache::Cache;
 use super::contract::PluginKind;
 use super::contract::bindings::exports::millstream::plugin::processor;
 use super::engine::Shared;
@@ -57,6 +58,15 @@ impl Loaded {
 impl Plugin {
     pub(super) fn new(loaded: Arc<Loaded>) -> Self {
         Self(loaded)
+    }
+
+    /// Keeps what it was compiled to, for the next time.
+    pub(super) fn keep_compiled(&self, cache: Option<&Cache>) {
+        let Some(cache) = cache else { return };
+        match self.0.pre.component().serialize() {
+            Ok(compiled) => cache.store(&self.0.digest, &compiled),
+            Err(error) => tracing::warn!("a compiled plugin cannot be kept: {error:#}"),
+        }
     }
 
     /// What it does with a record.
@@ -376,7 +386,8 @@ impl Instance {
         let limits = &self.settings.limits;
         let trap = error.downcast_ref::<Trap>();
         if trap == Some(&Trap::Interrupt) {
-            let message = format!("the plugin ran longer than {} ms", limits.call_ms);
+            let message =
+                format!("the plugin ran longer than {} ms (limits.call-ms)", limits.call_ms);
             return Some(Failure::new(FailureReason::Timeout, message));
         }
         if let Some(hit) = hit {

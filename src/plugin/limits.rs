@@ -111,7 +111,13 @@ impl fmt::Display for LimitHit {
             LimitKind::OutputBytes => "bytes of output of one record",
             LimitKind::OutputHeaders => "headers on one output record",
         };
-        write!(f, "{} {what} asked for, {} allowed", self.asked, self.allowed)
+        write!(f, "{} {what} asked for, {} allowed", self.asked, self.allowed)?;
+        match self.limit {
+            LimitKind::Memory => write!(f, " (limits.memory-mib)"),
+            LimitKind::OutputRecords => write!(f, " (limits.output-records)"),
+            LimitKind::OutputBytes => write!(f, " (limits.output-kib)"),
+            LimitKind::TableElements | LimitKind::OutputHeaders => Ok(()),
+        }
     }
 }
 

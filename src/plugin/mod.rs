@@ -9,6 +9,7 @@
 //! a component, before and after it runs, is bounded and ends as a [`Failure`] or a
 //! [`PluginError`].
 
+mod cache;
 mod contract;
 mod engine;
 #[cfg(test)]

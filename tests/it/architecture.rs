@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &["types"]),
     ("record", &["types", "limits", "clock"]),
     ("storage", &["types", "limits", "clock", "record", "random", "planted"]),
-    ("plugin", &["types", "limits", "clock", "record"]),
+    ("plugin", &["types", "limits", "clock", "record", "random"]),
     ("broker", &["types", "limits", "clock", "record", "storage", "planted"]),
     ("kafka", &["types", "limits", "clock", "record", "broker"]),
     ("pipeline", &["types", "limits", "clock", "record", "plugin", "broker"]),

@@ -29,3 +29,4 @@ mod settings;
 mod topic_settings;
 mod turnover;
 mod util;
+mod worlds;

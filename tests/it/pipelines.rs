@@ -22,13 +22,13 @@ fn engine() -> Engine {
     ENGINE.get_or_init(|| Engine::new().unwrap()).clone()
 }
 
-struct Rig {
+pub(crate) struct Rig {
     broker: Broker,
     supervisor: Supervisor,
 }
 
 impl Rig {
-    fn open(folder: &Path) -> Self {
+    pub(crate) fn open(folder: &Path) -> Self {
         let files = Arc::new(DiskFiles::open(folder).unwrap());
         let clock = Arc::new(SystemClock::new());
         let broker = Broker::open(files, &StoreOptions::default(), clock).unwrap();
@@ -36,7 +36,7 @@ impl Rig {
         Self { broker, supervisor }
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.supervisor.shutdown().await;
         self.broker.close().await.unwrap();
     }
@@ -46,18 +46,26 @@ impl Rig {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plugins");
             Bytes::from(wat::parse_file(path.join(name)).unwrap())
         };
-        let components = ["filter.wat", "router.wat", "faults.wat"];
-        self.supervisor
-            .deploy(Bundle {
-                manifest: manifest.to_owned(),
-                file: "test.toml".to_owned(),
-                components: components.map(|name| (name.to_owned(), text(name))).into(),
-                unreadable: [("folder.wat".to_owned(), "is a directory".to_owned())].into(),
-            })
-            .await
+        let components = ["filter.wat", "router.wat", "faults.wat", "processor.wat"];
+        let components = components.map(|name| (name.to_owned(), text(name)));
+        self.deploy_with(manifest, components.into()).await
     }
 
-    async fn produce(&self, topic: &str, partition: i32, records: &[Record]) {
+    pub(crate) async fn deploy_with(
+        &self,
+        manifest: &str,
+        components: BTreeMap<String, Bytes>,
+    ) -> Result<Deployed, DeployError> {
+        let bundle = Bundle {
+            manifest: manifest.to_owned(),
+            file: "test.toml".to_owned(),
+            components,
+            unreadable: [("folder.wat".to_owned(), "is a directory".to_owned())].into(),
+        };
+        self.supervisor.deploy(bundle).await
+    }
+
+    pub(crate) async fn produce(&self, topic: &str, partition: i32, records: &[Record]) {
         let mut builder = BatchBuilder::new(Compression::Lz4);
         for Record { timestamp, key, value, headers, .. } in records {
             builder.push(*timestamp, key.as_deref(), value.as_deref(), headers).unwrap();
@@ -70,7 +78,7 @@ impl Rig {
     }
 
     /// All records of a partition.
-    async fn consume(&self, topic: &str, partition: i32) -> Vec<Record> {
+    pub(crate) async fn consume(&self, topic: &str, partition: i32) -> Vec<Record> {
         let topic = self.broker.topic(topic).unwrap().id();
         let partition = TopicPartition { topic, partition };
         let mut records: Vec<Record> = Vec::new();
@@ -94,7 +102,7 @@ impl Rig {
         all.into_iter().find(|status| status.name.as_str() == pipeline).unwrap()
     }
 
-    fn counts(&self, pipeline: &str) -> Counts {
+    pub(crate) fn counts(&self, pipeline: &str) -> Counts {
         let mut sum = Counts::default();
         for Counts { input, output, dropped, skipped, dead_lettered, lost } in
             self.status(pipeline).partitions.into_iter().map(|partition| partition.counts)
@@ -121,11 +129,11 @@ impl Rig {
         }
     }
 
-    async fn until_through(&self, pipeline: &str) {
+    pub(crate) async fn until_through(&self, pipeline: &str) {
         self.until(pipeline, |status| status.partitions.iter().all(|part| part.lag == 0)).await;
     }
 
-    async fn until_failed(&self, pipeline: &str) -> String {
+    pub(crate) async fn until_failed(&self, pipeline: &str) -> String {
         self.until(pipeline, |status| matches!(status.state, PipelineState::Failed { .. })).await;
         match self.status(pipeline).state {
             PipelineState::Failed { reason } => reason,
@@ -157,7 +165,7 @@ fn text(record: &Record) -> String {
 fn one_step(step: &str) -> String {
     format!(
         "[plugin]\nkeep.component = 'filter.wat'\nroute.component = 'router.wat'\n\
-         faults.component = 'faults.wat'\n\
+         faults.component = 'faults.wat'\nprocessor.component = 'processor.wat'\n\
          [[topic]]\nname = 'in'\n\
          [[pipeline]]\nname = 'p'\nsource = 'in'\noutput = 'out'\ndead-letter = 'bad'\n\
          [[pipeline.step]]\n{step}\n"

@@ -120,7 +120,7 @@ fn an_endless_loop_is_ended_in_the_call_and_after_it() {
     for value in ["s", "p"] {
         let failure = breaks(value, SHORT);
         assert_eq!(failure.reason, FailureReason::Timeout, "{failure}");
-        assert_eq!(failure.message, "the plugin ran longer than 500 ms");
+        assert_eq!(failure.message, "the plugin ran longer than 500 ms (limits.call-ms)");
     }
 }
 
@@ -196,7 +196,8 @@ fn start_functions_are_held_to_the_same_limits() {
     assert_eq!(failure.reason, FailureReason::Timeout);
     assert_eq!(
         failure.message,
-        "no instance of the plugin could be made: the plugin ran longer than 500 ms"
+        "no instance of the plugin could be made: \
+         the plugin ran longer than 500 ms (limits.call-ms)"
     );
     let failure = made(&with_start(FILTER, "unreachable"));
     assert_eq!(failure.reason, FailureReason::Trap);
