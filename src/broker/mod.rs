@@ -6,6 +6,7 @@
 
 mod acceptance;
 mod alteration;
+mod backup;
 mod broker_settings;
 mod cleaner;
 mod commit;
@@ -42,6 +43,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use self::alteration::{Alteration, SettingChange};
+pub use self::backup::{FolderError, check_folder, repair_folder, restore_folder};
 pub use self::broker_settings::{
     BROKER_SETTINGS, BrokerSetting, GROUP_SETTINGS, TOPIC_SETTING_NOTES, TopicSettingNote,
     ValueType,
@@ -75,8 +77,8 @@ pub use self::topics::{NewTopic, Partition, Topic, TopicError};
 use crate::clock::Clock;
 use crate::limits::{COMMIT_QUEUE, COMMIT_QUEUE_BYTES, FETCH_WATCHED_PARTITIONS, LOOKUPS};
 pub use crate::storage::{
-    CommittedOffset, DiskFiles, Files, LEADER_EPOCH, Place, Recovered, StateKey, StorageError,
-    StoreOptions,
+    Checked, CheckedPartition, CommittedOffset, Copied, DiskFiles, Files, LEADER_EPOCH, Place,
+    Recovered, StateKey, StorageError, StoreOptions,
 };
 use crate::storage::{OffsetKey, Store, StoreReader};
 use crate::types::{OffsetOwner, PartitionIndex, ProducerId, TopicId, TopicPartition};

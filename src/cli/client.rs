@@ -76,13 +76,22 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(args: &ServerArgs) -> Self {
+        Self::waiting(args, Some(Duration::from_secs(120)))
+    }
+
+    /// For what takes as long as it takes.
+    pub(super) fn patient(args: &ServerArgs) -> Self {
+        Self::waiting(args, None)
+    }
+
+    fn waiting(args: &ServerArgs, answer_within: Option<Duration>) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             // The broker is near; a proxy for the web would not find it.
             .proxy(None)
             .max_redirects(0)
             .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .timeout_recv_response(answer_within)
             .build()
             .into();
         let url = args.server.trim_end_matches('/');

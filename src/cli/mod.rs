@@ -1,6 +1,8 @@
 //! The commands: one file each, one struct each, whose doc comment is its help. `serve` and `dev`
 //! run a broker in this process, `plugin` does without one; the others ask one over HTTP.
 
+mod backup;
+mod check;
 mod client;
 mod consume;
 mod deploy;
@@ -50,6 +52,9 @@ enum Command {
     Produce(produce::Produce),
     Consume(consume::Consume),
     Plugin(plugin::Plugin),
+    Check(check::Check),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
 }
 
 /// Runs the command that the process was started with. Exit code 0: done; 1: failed; 2: not
@@ -75,6 +80,9 @@ pub fn main() -> ExitCode {
         Command::Produce(command) => command.run(out),
         Command::Consume(command) => command.run(out),
         Command::Plugin(command) => command.run(out),
+        Command::Check(command) => command.run(out),
+        Command::Backup(command) => command.run(out),
+        Command::Restore(command) => command.run(out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

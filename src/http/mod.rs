@@ -7,6 +7,7 @@
 //! one that is meant (a rebound DNS name is none).
 
 mod at_most;
+mod backup;
 mod binary;
 mod deployments;
 mod error;
@@ -35,10 +36,10 @@ pub use self::guard::AllowedHosts;
 use self::listener::LimitedListener;
 pub use self::produce::{NewRecord, Placed, ProduceError, append};
 pub use self::shapes::{
-    BrokerView, Consumed, CountsView, Deployment, DeploymentDone, ErrorView, GroupView, HeaderView,
-    Health, MemberView, OffsetView, PartitionView, PipelineChange, PipelinePartition, PipelineView,
-    Position, ProblemView, Produced, ProducedAt, RecordIn, RecordView, TopicNew, TopicView,
-    UnreadableView,
+    Backup, BackupDone, BrokerView, Consumed, CountsView, Deployment, DeploymentDone, ErrorView,
+    GroupView, HeaderView, Health, MemberView, OffsetView, PartitionView, PipelineChange,
+    PipelinePartition, PipelineView, Position, ProblemView, Produced, ProducedAt, RecordIn,
+    RecordView, TopicNew, TopicView, UnreadableView,
 };
 use crate::broker::Broker;
 use crate::limits::{HTTP_BODY_BYTES, HTTP_PRODUCE_BYTES, SHUTDOWN_MS};
@@ -107,6 +108,7 @@ fn router(api: Api) -> Router {
     Router::new()
         .route("/health", get(topics::health))
         .route("/v1/broker", get(topics::broker))
+        .route("/v1/backups", post(backup::make))
         .route("/v1/topics", get(topics::list).post(topics::create))
         .route("/v1/topics/{topic}", delete(topics::remove))
         .route("/v1/topics/{topic}/records", get(records::consume).post(records::produce))

@@ -21,6 +21,23 @@ pub struct Health {
     pub reason: Option<String>,
 }
 
+/// `POST /v1/backups`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// An absolute path on the broker's machine: a folder that is empty or not there.
+    pub to: String,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BackupDone {
+    /// Segments of the log.
+    pub segments: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+}
+
 /// `GET /v1/broker`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BrokerView {

@@ -3,12 +3,13 @@
 //! what is not damaged is read; or the broker does not start, and says which file it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Plan;
 use super::check::find;
 use super::ledger::{Found, FoundRecord};
 use super::run::{Run, Told};
-use crate::storage::{Files, MemoryFiles, OpenMode};
+use crate::storage::{Files, MemoryFiles, OpenMode, check, repair};
 
 const PAGE: usize = 4096;
 
@@ -20,6 +21,9 @@ pub(super) struct Tally {
     pub(super) whole: u64,
     pub(super) part: u64,
     pub(super) refused: u64,
+    /// Copies that were to be repaired, and those of which meta.redb was lost.
+    pub(super) repairs: u64,
+    pub(super) beyond_repair: u64,
     /// Records that were served, and those that were told to be unreadable.
     pub(super) served: u64,
     pub(super) unreadable: u64,
@@ -62,10 +66,66 @@ pub(super) fn try_copies(seed: u64, copies: u64, tally: &mut Tally) {
                 Ok(found) => compare(&context, &written, &found, tally),
             },
         }
+        if number % 4 == 0 {
+            try_repair(&context, &run, &copy, &written, tally);
+            continue;
+        }
         let gone: Vec<_> = before.iter().filter(|name| !copy.names().contains(name)).collect();
         if !gone.is_empty() {
             tally.wrong.push(format!("{context}: {gone:?} are removed"));
         }
+    }
+}
+
+/// What is put into place is served, and nothing is left that cannot be read; or it is said why
+/// nothing can be done.
+fn try_repair(context: &str, run: &Run, copy: &MemoryFiles, written: &Found, tally: &mut Tally) {
+    let files: Arc<dyn Files> = Arc::new(copy.clone());
+    let look = || check(Arc::clone(&files), run.clock.clone());
+    let before = copy.operations();
+    let checked = match look() {
+        Ok(checked) => checked,
+        Err(error) => return tally.wrong.push(format!("{context}: not checked: {error}")),
+    };
+    if copy.operations() != before {
+        tally.wrong.push(format!("{context}: the check has written"));
+    }
+    if checked.is_whole() {
+        return;
+    }
+    tally.repairs += 1;
+    if let Err(error) = repair(&files, &checked) {
+        tally.beyond_repair += 1;
+        if !error.to_string().contains("meta.redb") {
+            tally.wrong.push(format!("{context}: not repaired: {error}"));
+        }
+        return;
+    }
+    match look() {
+        Ok(after) if after.failure.is_none() && after.damaged.is_empty() => {
+            if let Some(left) = after.partitions.iter().find(|p| !p.unreadable.is_empty()) {
+                tally.wrong.push(format!("{context}: after the repair: {left:?}"));
+            }
+        }
+        after => {
+            let text = format!("{context}: {checked:?}, after the repair: {after:?}");
+            tally.wrong.push(text);
+        }
+    }
+    let found = run.open(copy).and_then(|(broker, ..)| find(&broker, &Told::topics()));
+    match found {
+        Ok(found) => {
+            for (place, partition) in &found {
+                let expected = &written[place].records;
+                for record in &partition.records {
+                    if expected.binary_search_by_key(&record.offset, |r| r.offset).is_err() {
+                        let text = format!("{context}: {place:?} has {record:?} since its repair");
+                        tally.wrong.push(text);
+                    }
+                }
+            }
+        }
+        Err(error) => tally.wrong.push(format!("{context}: repaired, but {error}")),
     }
 }
 

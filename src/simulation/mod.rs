@@ -27,6 +27,8 @@ struct Report {
     images: u64,
     crashed_again: u64,
     damaged: u64,
+    /// Copies of the running store.
+    backups: u64,
     /// Segments that were begun, and that are gone again.
     segments: u64,
     unlinked: u64,

@@ -188,7 +188,7 @@ impl Run {
         Err("no image to go on with".to_owned())
     }
 
-    fn count(&mut self, verdict: &Verdict) -> Result<(), String> {
+    pub(super) fn count(&mut self, verdict: &Verdict) -> Result<(), String> {
         let report = &mut self.report;
         report.acknowledged += verdict.acknowledged;
         report.found += verdict.found;

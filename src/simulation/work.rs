@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::check::{group_offsets, record};
+use super::check::{check, group_offsets, record};
 use super::ledger::{Place, Sent};
 use super::run::{Opened, Run, Told};
 use crate::broker::{
@@ -15,6 +15,7 @@ use crate::broker::{
 use crate::clock::Clock;
 use crate::pipeline::Stepped;
 use crate::record::{BatchBuilder, Compression, RecordBatch};
+use crate::storage::MemoryFiles;
 use crate::types::{GroupId, OffsetOwner, ProducerId, TopicName, TopicPartition};
 
 /// Actions that a life has if its power does not go before.
@@ -217,9 +218,35 @@ impl Life {
                 self.is_full = !self.is_full;
                 run.files.fill_up(self.is_full);
             }
+            99 => self.back_up(run)?,
             _ => self.fill(run),
         }
         Ok(())
+    }
+
+    /// A copy that is made meanwhile is the store as it is at this moment.
+    fn back_up(&mut self, run: &mut Run) -> Result<(), String> {
+        if self.faulty {
+            return Ok(());
+        }
+        let snapshot = match self.committer.admin(|store| store.snapshot()) {
+            Ok(snapshot) => snapshot,
+            Err(_) if run.files.is_off() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let (told, copy) = (run.told.clone(), MemoryFiles::new());
+        // The broker goes on before it is copied.
+        for _ in 0..run.random.u32(..4) {
+            self.produce(run);
+            self.serve(run)?;
+            self.cleaner.step(&mut self.committer);
+        }
+        snapshot.copy_to(&copy).map_err(|error| format!("the copy failed: {error}"))?;
+        drop(snapshot);
+        let (broker, mut committer, _) = run.open(&copy)?;
+        run.report.backups += 1;
+        let verdict = check(&told, &broker, &mut committer, &copy);
+        run.count(&verdict)
     }
 
     /// Clients see an outage only when the disk has failed. Once it is over, nothing that was
@@ -417,7 +444,11 @@ impl Life {
             Ok(read) => read,
             // The disk is gone, and what is not in memory with it.
             Err(ReadError::Storage(_)) if run.files.is_off() => return Ok(next),
-            Err(error) => return Err(format!("{place:?} cannot be read from {next}: {error}")),
+            Err(error) => {
+                let outage = self.broker.outage();
+                let text = format!("{place:?} cannot be read from {next}: {error}");
+                return Err(format!("{text}; outage: {outage:?}"));
+            }
         };
         for found in read.records(next).map_err(|error| error.to_string())?.into_iter().map(record)
         {

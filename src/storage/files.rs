@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use redb::StorageBackend;
@@ -35,6 +36,8 @@ pub trait Files: Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names of a folder durable; "" is the folder itself.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
+    /// Reads a file beside whoever has it open; returns how much there was, 0 at its end.
+    fn read_at(&self, name: &str, offset: u64, out: &mut [u8]) -> io::Result<usize>;
     /// Where all this is, as far as it is known.
     fn place(&self) -> Place {
         Place::default()
@@ -111,6 +114,18 @@ impl Files for DiskFiles {
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         File::open(self.root.join(dir))?.sync_all()
+    }
+
+    fn read_at(&self, name: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let file = File::open(self.root.join(name))?;
+        let mut read = 0;
+        while read < out.len() {
+            match file.read_at(&mut out[read..], offset + read as u64)? {
+                0 => break,
+                more => read += more,
+            }
+        }
+        Ok(read)
     }
 
     fn place(&self) -> Place {

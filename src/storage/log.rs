@@ -4,6 +4,7 @@
 mod read;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, Durability, ReadOnlyDatabase};
@@ -16,6 +17,7 @@ use super::redo::{self, RedoLog};
 use super::runs::{Placed, Runs};
 use super::segment::{self, ActiveSegment, LoggedGroup};
 use super::segment_file::SegmentFile;
+use super::unwind::guarded;
 use super::{StorageError, at};
 use crate::limits::{PENDING_GROUPS, REDO_GROUP_BYTES};
 #[cfg(test)]
@@ -52,6 +54,8 @@ pub(super) struct Log {
     disk_bytes: Mutex<BTreeMap<u64, u64>>,
     /// Where each partition is.
     runs: RwLock<Runs>,
+    /// Copies that are being made: no segment is unlinked meanwhile.
+    holds: AtomicUsize,
 }
 
 impl std::fmt::Debug for Log {
@@ -106,7 +110,19 @@ impl Active {
     fn close(&mut self) -> Result<(), StorageError> {
         self.sync(None)?;
         let database = self.database.take().ok_or(StorageError::Failed)?;
-        database.close().map_err(at(&segment::file_name(self.number)))
+        let name = segment::file_name(self.number);
+        guarded(&name, || database.close().map_err(at(&name)))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // Closing writes, and may meet what is damaged.
+        let _ = guarded(&segment::file_name(self.number), || {
+            drop(database);
+            Ok(())
+        });
     }
 }
 
@@ -178,6 +194,7 @@ impl Log {
             sealed: Mutex::default(),
             disk_bytes: Mutex::new(sealed.disk_bytes),
             runs: RwLock::new(runs),
+            holds: AtomicUsize::new(0),
         })
     }
 
@@ -290,7 +307,11 @@ impl Log {
     pub(super) fn reopen(&self, meta: &Meta) -> Result<(), StorageError> {
         let mut written = self.written();
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = active.database.take().map(Database::close) {
+        let database = active.database.take();
+        let closed = guarded(&segment::file_name(active.number), || {
+            database.map_or(Ok(()), |database| database.close().map_err(at(redo::FILE)))
+        });
+        if let Err(error) = closed {
             tracing::debug!(%error, "closed after a failed write");
         }
         self.redo.void_unfinished().map_err(at(redo::FILE))?;
@@ -351,7 +372,7 @@ impl Log {
         let is_empty = self.runs().live_bytes(number).is_none();
         #[cfg(test)]
         let is_empty = is_empty || planted::is(planted::Bug::UnlinkEarly);
-        if !sealed || !is_empty {
+        if !sealed || !is_empty || self.holds.load(Ordering::Relaxed) > 0 {
             return Ok(false);
         }
         meta.unlink(number)?;
@@ -362,6 +383,16 @@ impl Log {
         meta.removed(number);
         tracing::info!(segment = number, "removed a segment in which nothing was left");
         Ok(true)
+    }
+
+    /// Keeps the sealed segments from being unlinked until [`Log::release`]. Returns their numbers.
+    pub(super) fn hold(&self) -> Vec<u64> {
+        self.holds.fetch_add(1, Ordering::Relaxed);
+        self.disk_bytes().keys().copied().collect()
+    }
+
+    pub(super) fn release(&self) {
+        self.holds.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// How the segments are filled, by number.

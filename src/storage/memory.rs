@@ -247,6 +247,15 @@ impl Files for MemoryFiles {
         Ok(())
     }
 
+    fn read_at(&self, name: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let disk = self.lock();
+        let bytes = &disk.files[disk.find(name)?].bytes;
+        let rest = bytes.get(index(offset)?..).unwrap_or_default();
+        let read = rest.len().min(out.len());
+        out[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
     fn sync_dir(&self, _dir: &str) -> io::Result<()> {
         let mut disk = self.lock();
         disk.operate()?;

@@ -30,7 +30,7 @@ use super::unwind::guarded;
 use super::{StorageError, at};
 use crate::types::{GroupId, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition};
 
-const FILE: &str = "meta.redb";
+pub(super) const FILE: &str = "meta.redb";
 const APPLIED: &str = "applied";
 const SEALED: &str = "sealed";
 const NEXT_PRODUCER_ID: &str = "next-producer-id";
@@ -57,6 +57,17 @@ pub(super) struct Meta {
     /// `None` only after a failure to open it again.
     database: RwLock<Option<Database>>,
     pending: RwLock<Pending>,
+}
+
+impl Drop for Meta {
+    fn drop(&mut self) {
+        let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // Closing writes, and may meet what is damaged.
+        let _ = guarded(FILE, || {
+            drop(database);
+            Ok(())
+        });
+    }
 }
 
 impl Meta {
@@ -389,6 +400,12 @@ impl Meta {
         rows.iter().map(|row| decode("a topic", row)).collect()
     }
 
+    /// The file as the last durable commit left it, for as long as this lives.
+    pub(super) fn begin_read(&self) -> Result<redb::ReadTransaction, StorageError> {
+        let database = self.database();
+        database.as_ref().ok_or(StorageError::Failed)?.begin_read().map_err(at(FILE))
+    }
+
     fn read<T>(
         &self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
@@ -430,6 +447,43 @@ pub(super) struct SealedSegments {
     pub(super) runs: Vec<Placed>,
     /// Segments whose files may still be there.
     pub(super) unlinked: Vec<u64>,
+}
+
+/// Takes note that records may be missing in a segment that was sealed. For one that was not:
+/// returns the last journal entries that were sealed and that are applied here.
+pub(super) fn loosen_runs(
+    database: &Database,
+    number: u64,
+) -> Result<Option<(u64, u64)>, StorageError> {
+    let loosen = || -> Result<Option<(u64, u64)>, redb::Error> {
+        let transaction = database.begin_write()?;
+        let is_sealed = transaction.open_table(SEGMENTS)?.get(number)?.is_some();
+        let last = {
+            let counters = transaction.open_table(COUNTERS)?;
+            let count = |name| -> Result<u64, redb::Error> {
+                Ok(counters.get(name)?.map_or(0, |count| count.value()))
+            };
+            (count(SEALED)?, count(APPLIED)?)
+        };
+        {
+            let mut table = transaction.open_table(RUNS)?;
+            let first = (number, &[0; 16], i32::MIN, i64::MIN);
+            let next = (number + 1, &[0; 16], i32::MIN, i64::MIN);
+            let mut rows = Vec::new();
+            for row in table.range(first..next)? {
+                let (key, row) = row?;
+                let (_, topic, partition, first_offset) = key.value();
+                rows.push((*topic, partition, first_offset, row.value()));
+            }
+            for (topic, partition, first_offset, mut row) in rows {
+                row.4 = true;
+                table.insert((number, &topic, partition, first_offset), row)?;
+            }
+        }
+        transaction.commit()?;
+        Ok((!is_sealed).then_some(last))
+    };
+    guarded(FILE, || loosen().map_err(at(FILE)))
 }
 
 fn write_pending(transaction: &WriteTransaction, pending: &Pending) -> Result<(), redb::Error> {

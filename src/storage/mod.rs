@@ -13,6 +13,7 @@
 //! it was acknowledged and the store takes no further group until [`Store::resume`] has taken it
 //! back to what was durable before.
 
+mod check;
 mod chunk;
 mod files;
 mod journal;
@@ -21,12 +22,14 @@ mod memory;
 mod meta;
 #[cfg(test)]
 mod outage_tests;
+mod overlay;
 mod redo;
 mod replace;
 mod runs;
 mod seal;
 mod segment;
 mod segment_file;
+mod snapshot;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::check::{Checked, CheckedPartition, check, repair};
 pub use self::chunk::{Chunk, ChunkBuilder, LEADER_EPOCH};
 pub use self::files::{DiskFiles, Files, OpenMode, Place};
 pub use self::journal::{Changes, Effects, Extent, Moved};
@@ -50,6 +54,7 @@ use self::meta::Meta;
 pub use self::meta::Recovered;
 pub use self::replace::{Piece, Replaced};
 pub use self::runs::Run;
+pub use self::snapshot::{Copied, Snapshot, copy_store};
 pub use self::tables::{
     CommittedOffset, GroupRow, MemberRow, OffsetKey, ProducedBatch, ProducerKey, ProducerState,
     SettingsKey, SettingsRow, StateKey, TopicRow,

@@ -7,6 +7,7 @@ use redb::{
     Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
 };
 
+use super::check::Salvaged;
 use super::chunk::Chunk;
 use super::files::{Backend, Files, OpenMode};
 use super::journal::Effects;
@@ -17,7 +18,7 @@ use super::unwind::guarded;
 use super::{StorageError, at};
 use crate::limits::SEGMENT_CACHE_BYTES;
 use crate::record::{RecordBatch, crc32c, split_batches};
-use crate::types::{Offset, TimestampMs, TopicPartition};
+use crate::types::{Offset, TimestampMs, TopicId, TopicPartition};
 
 /// Folder of the segments.
 pub(super) const DIR: &str = "segments";
@@ -161,14 +162,17 @@ pub(super) fn check_format(
     }
 }
 
+/// Gives a segment its tables.
+pub(super) fn make_tables(transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(CHUNKS)?;
+    transaction.open_table(JOURNAL)?;
+    Ok(())
+}
+
 /// Makes a segment and opens it as the active one.
 pub(super) fn create(files: &dyn Files, number: u64) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
-    let database = create_database(files, &name, DIR, |transaction| {
-        transaction.open_table(CHUNKS)?;
-        transaction.open_table(JOURNAL)?;
-        Ok(())
-    })?;
+    let database = create_database(files, &name, DIR, make_tables)?;
     database.close().map_err(at(&name))?;
     let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
     open_file(number, file)
@@ -237,6 +241,16 @@ pub(super) fn append<'a>(
     guarded(&name, || write().map_err(at(&name)))
 }
 
+fn decode_entry(number: u64, sequence: u64, value: &[u8]) -> Result<Effects, StorageError> {
+    let good = value.split_last_chunk();
+    let good = good.filter(|(entry, crc)| entry_crc(sequence, entry).to_le_bytes() == **crc);
+    let Some((entry, _)) = good else {
+        let reason = format!("journal entry {sequence} is not as it was written");
+        return Err(StorageError::Damaged { file: file_name(number), reason });
+    };
+    Effects::decode(number, sequence, entry)
+}
+
 fn entry_crc(sequence: u64, entry: &[u8]) -> u32 {
     crc32c(&[&sequence.to_le_bytes(), entry].concat())
 }
@@ -290,16 +304,58 @@ pub(super) fn journal(
         for row in table.iter().map_err(at(&name))? {
             let (sequence, bytes) = row.map_err(at(&name))?;
             let sequence = sequence.value();
-            let good = bytes.value().split_last_chunk();
-            let good = good.filter(|(e, crc)| entry_crc(sequence, e).to_le_bytes() == **crc);
-            let Some((bytes, _)) = good else {
-                let reason = format!("journal entry {sequence} is not as it was written");
-                return Err(StorageError::Damaged { file: name.clone(), reason });
-            };
-            entry(sequence, Effects::decode(number, sequence, bytes)?)?;
+            entry(sequence, decode_entry(number, sequence, bytes.value())?)?;
         }
         Ok(())
     })
+}
+
+/// What can be read of a segment's file, however damaged it is.
+pub(super) fn salvage(backend: Box<dyn StorageBackend>, number: u64) -> Salvaged {
+    let name = file_name(number);
+    let mut salvaged = Salvaged::default();
+    let Ok(database) = open_database(Backend(backend), &name, false) else { return salvaged };
+    // Whatever ends it, what was found before counts.
+    let _ = guarded(&name, || {
+        let transaction = database.begin_read().map_err(at(&name))?;
+        let table = transaction.open_table(JOURNAL).map_err(at(&name))?;
+        for row in table.iter().map_err(at(&name))?.map_while(Result::ok) {
+            let (sequence, entry) = (row.0.value(), row.1);
+            if let Ok(effects) = decode_entry(number, sequence, entry.value()) {
+                salvaged.entries.insert(sequence, effects);
+            }
+        }
+        Ok(())
+    });
+    let _ = guarded(&name, || {
+        let transaction = database.begin_read().map_err(at(&name))?;
+        let table = transaction.open_table(CHUNKS).map_err(at(&name))?;
+        for row in table.iter().map_err(at(&name))?.map_while(Result::ok) {
+            let (topic, partition, first) = row.0.value();
+            let place = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
+            let Some((chunk, seals)) = seal::split(Bytes::copy_from_slice(row.1.value())) else {
+                continue;
+            };
+            let range = ReadRange {
+                partition: place,
+                from: first,
+                until: Offset::MAX,
+                max_bytes: 0,
+                sparse: true,
+            };
+            let batches = checked(number, range, first, chunk, seals).map_while(Result::ok);
+            let good: Vec<u8> = batches.flat_map(|batch| batch.as_bytes().to_vec()).collect();
+            if !good.is_empty() {
+                salvaged.chunks.push((place, good.into()));
+            }
+        }
+        Ok(())
+    });
+    let _ = guarded(&name, || {
+        drop(database);
+        Ok(())
+    });
+    salvaged
 }
 
 /// What to read of one partition.
@@ -326,7 +382,7 @@ pub(super) fn read(
     let mut stretches = Vec::new();
     let mut budget = range.max_bytes;
     for_each_chunk(database, number, range, |first_offset, chunk, seals| {
-        let mut taken = 0..0;
+        let (mut taken, mut next) = (0..0, first_offset);
         for batch in checked(number, range, first_offset, chunk.clone(), seals) {
             let batch = match batch {
                 Ok(batch) => batch,
@@ -334,6 +390,7 @@ pub(super) fn read(
                 Err(_) => break,
             };
             let end = taken.end + batch.len();
+            next = batch.next_offset();
             if batch.last_offset() < range.from {
                 taken = end..end;
             } else if batch.len() > budget && !(stretches.is_empty() && taken.is_empty()) {
@@ -347,7 +404,7 @@ pub(super) fn read(
         if !taken.is_empty() {
             stretches.push(chunk.slice(taken));
         }
-        Ok(whole && budget > 0)
+        Ok((whole && budget > 0).then_some(next))
     })?;
     Ok(stretches)
 }
@@ -361,25 +418,27 @@ pub(super) fn find_timestamp(
 ) -> Result<Option<RecordBatch>, StorageError> {
     let mut found = None;
     for_each_chunk(database, number, range, |first_offset, chunk, seals| {
+        let mut next = first_offset;
         for batch in checked(number, range, first_offset, chunk, seals) {
             let batch = batch?;
+            next = batch.next_offset();
             if batch.last_offset() >= range.from && batch.max_timestamp() >= timestamp {
                 found = Some(batch);
-                return Ok(false);
+                return Ok(None);
             }
         }
-        Ok(true)
+        Ok(Some(next))
     })?;
     Ok(found)
 }
 
 /// Hands over chunks from the one that contains `range.from`, with the offset of their first
-/// record, until `take` says no.
+/// record; `take` returns the offset behind the chunk to go on.
 fn for_each_chunk(
     database: &dyn ReadableDatabase,
     number: u64,
     range: ReadRange,
-    mut take: impl FnMut(Offset, Bytes, Seals) -> Result<bool, StorageError>,
+    mut take: impl FnMut(Offset, Bytes, Seals) -> Result<Option<Offset>, StorageError>,
 ) -> Result<(), StorageError> {
     let name = file_name(number);
     let TopicPartition { topic, partition } = range.partition;
@@ -396,9 +455,22 @@ fn for_each_chunk(
     let chunks = table
         .range((&topic, partition, first)..(&topic, partition, range.until))
         .map_err(at(&name))?;
+    let mut expected = range.from;
     for chunk in chunks {
         let (key, value) = chunk.map_err(at(&name))?;
         let first_offset = key.value().2;
+        if !range.sparse && first_offset > expected {
+            if expected > range.from {
+                break;
+            }
+            return Err(StorageError::Corrupt {
+                segment: number,
+                partition: range.partition,
+                offset: expected,
+                end_offset: first_offset,
+                reason: "nothing is there".to_owned(),
+            });
+        }
         // Copied out: a page must not be pinned by what becomes of its bytes.
         let whole = seal::split(Bytes::copy_from_slice(value.value()));
         let taken = match whole {
@@ -412,8 +484,8 @@ fn for_each_chunk(
             }),
         };
         match taken {
-            Ok(true) => {}
-            Ok(false) => break,
+            Ok(Some(next)) => expected = next,
+            Ok(None) => break,
             Err(StorageError::Corrupt { segment, partition: place, offset, reason, .. }) => {
                 let after = (&topic, partition, first_offset + 1);
                 let next = table.range(after..(&topic, partition, range.until));

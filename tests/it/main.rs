@@ -13,10 +13,14 @@ mod crash;
 mod damage;
 mod docs;
 mod fetch_sessions;
+mod folders;
 mod groups;
 mod kafka_messages;
 mod kafka_schema;
 mod languages;
+#[path = "../../src/simulation/ledger.rs"]
+#[allow(dead_code, reason = "the simulation uses more of it")]
+mod ledger;
 mod manifests;
 mod pipelines;
 mod plugin_commands;
