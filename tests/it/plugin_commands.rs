@@ -186,7 +186,7 @@ fn inspect_tells_what_a_component_is() {
     let strong = format!("{PLUGINS}/strong/strong.wasm");
     let said = succeeded(&plugin(&["inspect", &strong]));
     for part in
-        ["filter-plugin, contract 0.1.0", "millstream:plugin/config@0.1.0", "sha-256", "MiB"]
+        ["processor-plugin, contract 0.1.0", "millstream:plugin/config@0.1.0", "sha-256", "MiB"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
