@@ -36,6 +36,8 @@ match_sources() {
         same "$name" component "$(sha256 "$PLUGINS/$name/$name.wasm")" \
             "it was not made by plugins/build.sh"
     done
+    same yardstick sources "$("$PLUGINS/yardstick/build.sh" --hash)" \
+        "run plugins/yardstick/build.sh and commit"
     [ -z "$failed" ] || exit 1
     say "the committed components match their sources:" $(committed_plugins)
 }

@@ -1,11 +1,23 @@
 #!/usr/bin/env bash
-# Builds the six components of this folder, which are committed: WORLD-KIND.wasm.
+# Builds the six components of this folder, which are committed: WORLD-KIND.wasm. Records in
+# component.lock what they were built of.
+# build.sh --hash    prints that, and builds nothing
 set -euo pipefail
 unset RUSTC RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../common.sh"
 source "$PLUGINS/recipes/rust.sh"
 
+sources() {
+    cd "$PLUGINS/.."
+    find plugins/yardstick/guest plugins/sdk plugins/recipes/rust.sh plugins/Cargo.{toml,lock} wit \
+        -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1
+}
+
+if [ "${1:-}" = --hash ]; then
+    sources
+    exit
+fi
 build_millstream
 recipe_install yardstick
 for world in typed packed; do
@@ -16,3 +28,4 @@ for world in typed packed; do
         printf '%-20s %9d bytes\n' "$world-$kind" "$(wc -c <"$here/$world-$kind.wasm")"
     done
 done
+echo "sources $(sources)" >"$here/component.lock"
