@@ -241,8 +241,13 @@ impl Life {
             self.serve(run)?;
             self.cleaner.step(&mut self.committer);
         }
-        snapshot.copy_to(&copy).map_err(|error| format!("the copy failed: {error}"))?;
+        let copied = snapshot.copy_to(&copy);
         drop(snapshot);
+        // Without power the broker has closed what was to be copied.
+        if run.files.is_off() {
+            return Ok(());
+        }
+        copied.map_err(|error| format!("the copy failed: {error}"))?;
         let (broker, mut committer, _) = run.open(&copy)?;
         run.report.backups += 1;
         let verdict = check(&told, &broker, &mut committer, &copy);
