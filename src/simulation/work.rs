@@ -315,7 +315,7 @@ impl Life {
         if self.queue.is_empty() {
             return Ok(());
         }
-        if run.random.u8(..30) == 0 {
+        if run.random.u8(..30) == 0 && !run.files.is_off() {
             // Where most is at stake: while a group is written.
             run.files.power_off_at(run.files.operations() + run.random.u64(..6));
         }
