@@ -241,8 +241,13 @@ impl Life {
             self.serve(run)?;
             self.cleaner.step(&mut self.committer);
         }
-        snapshot.copy_to(&copy).map_err(|error| format!("the copy failed: {error}"))?;
+        let copied = snapshot.copy_to(&copy);
         drop(snapshot);
+        // Without power the broker has closed what was to be copied.
+        if run.files.is_off() {
+            return Ok(());
+        }
+        copied.map_err(|error| format!("the copy failed: {error}"))?;
         let (broker, mut committer, _) = run.open(&copy)?;
         run.report.backups += 1;
         let verdict = check(&told, &broker, &mut committer, &copy);
@@ -309,6 +314,10 @@ impl Life {
     fn serve(&mut self, run: &mut Run) -> Result<(), String> {
         if self.queue.is_empty() {
             return Ok(());
+        }
+        if run.random.u8(..30) == 0 && !run.files.is_off() {
+            // Where most is at stake: while a group is written.
+            run.files.power_off_at(run.files.operations() + run.random.u64(..6));
         }
         let count = run.random.usize(1..=self.queue.len());
         let (asked, commits): (Vec<_>, Vec<_>) = self.queue.drain(..count).unzip();
@@ -444,6 +453,11 @@ impl Life {
             Ok(read) => read,
             // The disk is gone, and what is not in memory with it.
             Err(ReadError::Storage(_)) if run.files.is_off() => return Ok(next),
+            // The newest groups are in the redo file alone, and there is no room to take them out.
+            Err(ReadError::Storage(_)) if self.is_full => {
+                run.report.unserved += 1;
+                return Ok(next);
+            }
             Err(error) => {
                 let outage = self.broker.outage();
                 let text = format!("{place:?} cannot be read from {next}: {error}");
