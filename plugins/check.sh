@@ -36,8 +36,10 @@ match_sources() {
         same "$name" component "$(sha256 "$PLUGINS/$name/$name.wasm")" \
             "it was not made by plugins/build.sh"
     done
-    same yardstick sources "$("$PLUGINS/yardstick/build.sh" --hash)" \
-        "run plugins/yardstick/build.sh and commit"
+    [ "$("$PLUGINS/yardstick/build.sh" --hash)" = "$(cat "$PLUGINS/yardstick/sources.lock")" ] || {
+        say "yardstick: its components are of other sources; run plugins/yardstick/build.sh and commit"
+        failed=1
+    }
     [ -z "$failed" ] || exit 1
     say "the committed components match their sources:" $(committed_plugins)
 }

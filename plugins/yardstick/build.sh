@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the six components of this folder, which are committed: WORLD-KIND.wasm. Records in
-# component.lock what they were built of.
+# sources.lock what they were built of.
 # build.sh --hash    prints that, and builds nothing
 set -euo pipefail
 unset RUSTC RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
@@ -28,4 +28,4 @@ for world in typed packed; do
         printf '%-20s %9d bytes\n' "$world-$kind" "$(wc -c <"$here/$world-$kind.wasm")"
     done
 done
-echo "sources $(sources)" >"$here/component.lock"
+sources >"$here/sources.lock"
