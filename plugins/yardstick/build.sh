@@ -11,7 +11,7 @@ source "$PLUGINS/recipes/rust.sh"
 sources() {
     cd "$PLUGINS/.."
     find plugins/yardstick/guest plugins/sdk plugins/recipes/rust.sh plugins/Cargo.{toml,lock} wit \
-        -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1
+        -type f ! -path '*/gen/*' | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1
 }
 
 if [ "${1:-}" = --hash ]; then
