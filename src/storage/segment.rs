@@ -478,7 +478,7 @@ fn for_each_chunk(
             None => Err(StorageError::Corrupt {
                 segment: number,
                 partition: range.partition,
-                offset: first_offset,
+                offset: first_offset.max(range.from),
                 end_offset: Offset::MAX,
                 reason: "a value is no chunk".to_owned(),
             }),
@@ -491,6 +491,8 @@ fn for_each_chunk(
                 let next = table.range(after..(&topic, partition, range.until));
                 let next = next.map_err(at(&name))?.next().transpose().map_err(at(&name))?;
                 let end_offset = next.map_or(range.until, |(key, _)| key.value().2);
+                // Where a key is damaged as well, who reads on must get on.
+                let end_offset = end_offset.max(offset + 1);
                 let partition = place;
                 return Err(StorageError::Corrupt {
                     segment,
