@@ -404,8 +404,11 @@ impl Life {
             self.pipelines.insert(partition, pipeline);
         }
         let Some(pipeline) = self.pipelines.get_mut(&partition) else { return Ok(()) };
-        if let Some(commit) = pipeline.step()? {
-            self.queue.push((asked, commit));
+        match pipeline.step() {
+            Ok(commit) => self.queue.extend(commit.map(|commit| (asked, commit))),
+            // To read may be to write.
+            Err(_) if run.files.is_off() || self.lacks_room() => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -454,7 +457,7 @@ impl Life {
             // The disk is gone, and what is not in memory with it.
             Err(ReadError::Storage(_)) if run.files.is_off() => return Ok(next),
             // The newest groups are in the redo file alone, and there is no room to take them out.
-            Err(ReadError::Storage(_)) if self.is_full => {
+            Err(ReadError::Storage(_)) if self.lacks_room() => {
                 run.report.unserved += 1;
                 return Ok(next);
             }
@@ -472,6 +475,12 @@ impl Life {
             }
         }
         Ok(next)
+    }
+
+    /// Whether the disk is full, or was when the store was last tried.
+    fn lacks_room(&self) -> bool {
+        let outage = self.broker.outage().unwrap_or_default();
+        self.is_full || outage.contains("no storage space")
     }
 
     fn delete_records(&mut self, run: &mut Run) -> Result<(), String> {

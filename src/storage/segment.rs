@@ -463,47 +463,44 @@ fn for_each_chunk(
             if expected > range.from {
                 break;
             }
-            return Err(StorageError::Corrupt {
-                segment: number,
-                partition: range.partition,
-                offset: expected,
-                end_offset: first_offset,
-                reason: "nothing is there".to_owned(),
-            });
+            let reason = "nothing is there".to_owned();
+            return Err(corrupt(number, range.partition, (expected, first_offset), reason));
         }
         // Copied out: a page must not be pinned by what becomes of its bytes.
         let whole = seal::split(Bytes::copy_from_slice(value.value()));
         let taken = match whole {
             Some((chunk, seals)) => take(first_offset, chunk, seals),
-            None => Err(StorageError::Corrupt {
-                segment: number,
-                partition: range.partition,
-                offset: first_offset,
-                end_offset: Offset::MAX,
-                reason: "a value is no chunk".to_owned(),
-            }),
+            None => {
+                let reason = "a value is no chunk".to_owned();
+                let from = first_offset.max(range.from);
+                Err(corrupt(number, range.partition, (from, Offset::MAX), reason))
+            }
         };
         match taken {
             Ok(Some(next)) => expected = next,
             Ok(None) => break,
-            Err(StorageError::Corrupt { segment, partition: place, offset, reason, .. }) => {
+            Err(StorageError::Corrupt { offset, reason, .. }) => {
                 let after = (&topic, partition, first_offset + 1);
                 let next = table.range(after..(&topic, partition, range.until));
                 let next = next.map_err(at(&name))?.next().transpose().map_err(at(&name))?;
                 let end_offset = next.map_or(range.until, |(key, _)| key.value().2);
-                let partition = place;
-                return Err(StorageError::Corrupt {
-                    segment,
-                    partition,
-                    offset,
-                    end_offset,
-                    reason,
-                });
+                // Where a key is damaged as well, who reads on must get on.
+                let end_offset = end_offset.max(offset + 1);
+                return Err(corrupt(number, range.partition, (offset, end_offset), reason));
             }
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+fn corrupt(
+    segment: u64,
+    partition: TopicPartition,
+    (offset, end_offset): (Offset, Offset),
+    reason: String,
+) -> StorageError {
+    StorageError::Corrupt { segment, partition, offset, end_offset, reason }
 }
 
 /// The batches of a chunk, each one's CRC checked, and that it is where it belongs.

@@ -91,7 +91,7 @@ impl Log {
         Ok(None)
     }
 
-    /// What a sealed segment's own error means to who reads a run of it: it is unreadable, others
+    /// What a segment's own error means to who reads a run of it: it is unreadable, others
     /// are not.
     fn of_run(
         &self,
@@ -100,9 +100,10 @@ impl Log {
         run: &Run,
         error: StorageError,
     ) -> StorageError {
+        let is_sealed = run.segment != self.active().number;
         match error {
             StorageError::Damaged { .. } | StorageError::File { .. }
-                if run.segment != self.active().number =>
+                if is_sealed || matches!(error, StorageError::Damaged { .. }) =>
             {
                 let (segment, end_offset, reason) =
                     (run.segment, run.end_offset, error.to_string());
