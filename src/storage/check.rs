@@ -11,7 +11,7 @@ use super::files::{Backend, Files, OpenMode};
 use super::journal::{Effects, Moved};
 use super::overlay::{self, OverlayFiles};
 use super::segment::{self, LoggedGroup};
-use super::{Recovered, StorageError, Store, StoreOptions, StoreReader, at, meta};
+use super::{Recovered, StorageError, Store, StoreOptions, StoreReader, at, meta, redo};
 use crate::clock::Clock;
 use crate::record::split_batches;
 use crate::types::{Offset, PartitionIndex, TimestampMs, TopicName, TopicPartition};
@@ -104,16 +104,13 @@ fn reason(error: &StorageError) -> String {
 fn foreign(files: &dyn Files) -> Result<Vec<String>, StorageError> {
     let mut foreign = Vec::new();
     for name in files.list("").map_err(at("."))? {
-        if ![meta::FILE, "redo", "LOCK"].contains(&name.trim_end_matches(".new")) {
+        if ![meta::FILE, redo::FILE, "LOCK"].contains(&name.trim_end_matches(".new")) {
             foreign.push(name);
         }
     }
     for name in files.list(segment::DIR).map_err(at(segment::DIR))? {
-        let path = format!("{}/{name}", segment::DIR);
-        let number = name.get(..10).and_then(|digits| digits.parse().ok());
-        let finished = path.trim_end_matches(".new");
-        if number.is_none_or(|number| segment::file_name(number) != finished) {
-            foreign.push(path);
+        if segment::number_of(&name).is_none() {
+            foreign.push(format!("{}/{name}", segment::DIR));
         }
     }
     foreign.sort();

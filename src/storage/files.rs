@@ -138,6 +138,32 @@ impl Files for DiskFiles {
     }
 }
 
+/// How much of a file is copied at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Copies a file that nobody writes, under another name or into another folder, and returns its
+/// bytes. They are durable when it returns, the new name is not.
+pub(super) fn copy_file(
+    from: &dyn Files,
+    name: &str,
+    to: &dyn Files,
+    new: &str,
+) -> io::Result<u64> {
+    let file = to.open(new, OpenMode::New)?;
+    let (mut at, mut block) = (0, vec![0; COPY_BYTES]);
+    loop {
+        let read = from.read_at(name, at, &mut block)?;
+        if read == 0 {
+            break;
+        }
+        file.write(at, &block[..read])?;
+        at += read as u64;
+    }
+    file.sync_data()?;
+    file.close()?;
+    Ok(at)
+}
+
 /// redb takes its backend by value; this gives it the one that [`Files`] made.
 #[derive(Debug)]
 pub(super) struct Backend(pub(super) Box<dyn StorageBackend>);

@@ -308,8 +308,9 @@ impl Log {
         let mut written = self.written();
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
         let database = active.database.take();
-        let closed = guarded(&segment::file_name(active.number), || {
-            database.map_or(Ok(()), |database| database.close().map_err(at(redo::FILE)))
+        let name = segment::file_name(active.number);
+        let closed = guarded(&name, || {
+            database.map_or(Ok(()), |database| database.close().map_err(at(&name)))
         });
         if let Err(error) = closed {
             tracing::debug!(%error, "closed after a failed write");

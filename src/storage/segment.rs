@@ -9,7 +9,7 @@ use redb::{
 
 use super::check::Salvaged;
 use super::chunk::Chunk;
-use super::files::{Backend, Files, OpenMode};
+use super::files::{Backend, Files, OpenMode, copy_file};
 use super::journal::Effects;
 use super::seal::{self, Seals};
 use super::segment_file::SegmentFile;
@@ -27,8 +27,6 @@ const SUFFIX: &str = ".redb";
 const DIGITS: usize = 10;
 /// Ending of a file that is still being made.
 const NEW_SUFFIX: &str = ".new";
-/// How much of a file is copied at a time.
-const RENEW_BLOCK_BYTES: usize = 1 << 20;
 
 /// The segment that is written: its database, and the file under it.
 pub(super) struct ActiveSegment {
@@ -73,22 +71,25 @@ pub(super) fn file_name(number: u64) -> String {
     format!("{DIR}/{number:0DIGITS$}{SUFFIX}")
 }
 
+/// The number of a segment by its name in the folder, and whether it is finished. Whatever has
+/// another name is not ours.
+pub(super) fn number_of(name: &str) -> Option<(u64, bool)> {
+    let finished = name.strip_suffix(NEW_SUFFIX);
+    let number = name.get(..DIGITS)?.parse().ok()?;
+    let path = format!("{DIR}/{}", finished.unwrap_or(name));
+    (file_name(number) == path).then_some((number, finished.is_none()))
+}
+
 /// The numbers of the segments that are there. Removes what a crash left half-made.
 pub(super) fn list(files: &dyn Files) -> Result<Vec<u64>, StorageError> {
     files.create_dir(DIR).map_err(at(DIR))?;
     let mut numbers = Vec::new();
     for name in files.list(DIR).map_err(at(DIR))? {
         let path = format!("{DIR}/{name}");
-        let finished = path.strip_suffix(NEW_SUFFIX);
-        let number = name.get(..DIGITS).and_then(|digits| digits.parse().ok());
-        // Whatever has another name is not ours.
-        let number = number.filter(|n| file_name(*n) == *finished.unwrap_or(&path));
-        if finished.is_some() && number.is_some() {
-            files.remove(&path).map_err(at(&path))?;
-        } else if let Some(number) = number {
-            numbers.push(number);
-        } else {
-            tracing::warn!(file = path, "not a segment, left alone");
+        match number_of(&name) {
+            Some((_, false)) => files.remove(&path).map_err(at(&path))?,
+            Some((number, true)) => numbers.push(number),
+            None => tracing::warn!(file = path, "not a segment, left alone"),
         }
     }
     numbers.sort_unstable();
@@ -273,18 +274,7 @@ pub(super) fn renew(files: &dyn Files, name: &str) -> Result<(), StorageError> {
         if files.list("")?.contains(&new) {
             files.remove(&new)?;
         }
-        let (from, to) = (files.open(name, OpenMode::Existing)?, files.open(&new, OpenMode::New)?);
-        let (len, mut at) = (from.len()?, 0);
-        let mut block = vec![0; RENEW_BLOCK_BYTES];
-        while at < len {
-            let rest = usize::try_from(len - at).unwrap_or(usize::MAX).min(block.len());
-            from.read(at, &mut block[..rest])?;
-            to.write(at, &block[..rest])?;
-            at += rest as u64;
-        }
-        to.sync_data()?;
-        to.close()?;
-        from.close()?;
+        copy_file(files, name, files, &new)?;
         files.rename(&new, name)?;
         files.sync_dir("")
     };

@@ -2,21 +2,17 @@
 //! flushed, so that from there on the sealed segments and a read transaction of `meta.redb` are
 //! the store as it was. While a [`Snapshot`] lives no segment is unlinked.
 
-use std::io;
 use std::sync::Arc;
 
 use redb::{Key, ReadTransaction, TableDefinition, Value, WriteTransaction};
 
-use super::files::{Files, OpenMode};
+use super::files::{Files, copy_file};
 use super::redo::{self, RedoLog};
 use super::tables::{
     COMPACTED, COMPONENTS, COUNTERS, DEPLOYMENTS, GROUPS, IDENTITY, OFFSETS, PARTITIONS, PRODUCERS,
     RUNS, SEGMENTS, SETTINGS, STATE, TOPICS, UNLINKED,
 };
 use super::{StorageError, Store, StoreReader, at, meta, segment};
-
-/// How much of a file is copied at a time.
-const BLOCK_BYTES: usize = 1 << 20;
 
 /// A store as it was at one commit.
 #[expect(missing_debug_implementations, reason = "redb's transaction has none")]
@@ -65,7 +61,7 @@ impl Snapshot {
         to.create_dir(segment::DIR).map_err(at(segment::DIR))?;
         for number in &self.segments {
             let name = segment::file_name(*number);
-            copied.bytes += copy_file(&*self.files, to, &name).map_err(at(&name))?;
+            copied.bytes += copy_file(&*self.files, &name, to, &name).map_err(at(&name))?;
             copied.segments += 1;
         }
         to.sync_dir(segment::DIR).map_err(at(segment::DIR))?;
@@ -85,33 +81,16 @@ pub fn copy_store(from: &dyn Files, to: &dyn Files) -> Result<Copied, StorageErr
     to.create_dir(segment::DIR).map_err(at(segment::DIR))?;
     for number in segment::list(from)? {
         let name = segment::file_name(number);
-        copied.bytes += copy_file(from, to, &name).map_err(at(&name))?;
+        copied.bytes += copy_file(from, &name, to, &name).map_err(at(&name))?;
         copied.segments += 1;
     }
     to.sync_dir(segment::DIR).map_err(at(segment::DIR))?;
     // meta.redb last: a folder without it is no store.
     for name in [redo::FILE, meta::FILE] {
-        copied.bytes += copy_file(from, to, name).map_err(at(name))?;
+        copied.bytes += copy_file(from, name, to, name).map_err(at(name))?;
     }
     to.sync_dir("").map_err(at("."))?;
     Ok(copied)
-}
-
-/// Copies a file that nobody writes.
-fn copy_file(from: &dyn Files, to: &dyn Files, name: &str) -> io::Result<u64> {
-    let file = to.open(name, OpenMode::New)?;
-    let (mut at, mut block) = (0, vec![0; BLOCK_BYTES]);
-    loop {
-        let read = from.read_at(name, at, &mut block)?;
-        if read == 0 {
-            break;
-        }
-        file.write(at, &block[..read])?;
-        at += read as u64;
-    }
-    file.sync_data()?;
-    file.close()?;
-    Ok(at)
 }
 
 fn copy_meta(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::Error> {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
@@ -408,6 +408,17 @@ fn dev_once_fails_when_a_pipeline_does() {
     );
 }
 
+/// Waits for the next event of a name that `dev --json` prints.
+fn events(dev: &mut Child) -> impl Fn(&str) -> Value + use<> {
+    let said = lines(dev.stdout.take().unwrap());
+    move |name| loop {
+        let line = json(&said.recv().unwrap());
+        if line["event"] == name {
+            return line;
+        }
+    }
+}
+
 #[test]
 fn dev_deploys_edits_until_interrupted() {
     let folder = tempfile::tempdir().unwrap();
@@ -419,13 +430,7 @@ fn dev_deploys_edits_until_interrupted() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let said = lines(dev.stdout.take().unwrap());
-    let event = |name: &str| loop {
-        let line = json(&said.recv().unwrap());
-        if line["event"] == name {
-            return line;
-        }
-    };
+    let event = events(&mut dev);
     let refused = event("refused");
     assert_eq!(refused["reason"]["problems"][0]["line"], 1, "{refused}");
     std::fs::write(&manifest, CHAIN).unwrap();
@@ -466,13 +471,7 @@ fn dev_shows_a_failing_record_and_deploys_a_mended_component() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let said = lines(dev.stdout.take().unwrap());
-    let event = |name: &str| loop {
-        let line = json(&said.recv().unwrap());
-        if line["event"] == name {
-            return line;
-        }
-    };
+    let event = events(&mut dev);
     let failed = event("failed");
     assert_eq!((&failed["reason"], &failed["offset"]), (&"failed".into(), &0.into()), "{failed}");
     assert_eq!(
