@@ -60,17 +60,14 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 256 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Size of the redo file, bytes. The segment is synced when half of it is full, some 128 small
-/// groups: more of them would keep the next one waiting for longer.
-pub const REDO_BYTES: u64 = MIB as u64;
-/// Least size of the redo file.
-pub const REDO_BYTES_MIN: u64 = 512 * KIB as u64;
+/// Size of the redo file, bytes. Half of it, 512 of the smallest groups, is written to the segment
+/// while the other half fills; that much memory holds what is not written yet.
+pub const REDO_BYTES: u64 = 4 * MIB as u64;
+/// Least size of the redo file; small ones serve tests.
+pub const REDO_BYTES_MIN: u64 = 32 * KIB as u64;
 /// A group that goes through the redo file, bytes at most. Of a larger one the disk's bandwidth is
 /// the cost, and writing it twice doubles it.
 pub const REDO_GROUP_BYTES: usize = 256 * KIB;
-/// Groups that wait to be written to the segment together. More save work; writing them keeps the
-/// next group waiting.
-pub const PENDING_GROUPS: usize = 16;
 /// Largest chunk, bytes, unless a single batch is larger.
 pub const CHUNK_BYTES: usize = MIB;
 /// Bytes on disk of a run, the stretch of a partition that retention, moving and compaction take
@@ -387,7 +384,7 @@ const _: () = {
     assert!(COMPONENT_BYTES_MAX / 3 * 4 < HTTP_BODY_BYTES);
     assert!(PLUGIN_COMPILED_BYTES as u64 <= PLUGIN_CACHE_BYTES);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
-    assert!(REDO_GROUP_BYTES as u64 <= REDO_BYTES_MIN / 2);
+    assert!(REDO_GROUP_BYTES as u64 <= REDO_BYTES / 2);
     assert!(HTTP_BATCH_BYTES < BATCH_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= HTTP_BODY_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);

@@ -121,11 +121,17 @@ impl Cleaner {
 
     fn take_step(&mut self, hand: &mut Hand<'_>) -> Duration {
         let started = self.shared.clock.monotonic();
-        if self.shared.outage().is_none() {
-            if started >= self.next_round {
-                self.next_round = started + Duration::from_millis(CLEAN_ROUND_MS);
+        let may_write = self.shared.outage().is_none();
+        if started >= self.next_round {
+            self.next_round = started + Duration::from_millis(CLEAN_ROUND_MS);
+            if may_write {
                 self.round(hand, started);
             }
+            if let Err(error) = self.shared.store.remove_unlinked() {
+                tracing::warn!(%error, "a segment's file is still there, tried again later");
+            }
+        }
+        if may_write {
             let written = match (&self.emptying, &self.pass) {
                 (Some(_), _) => self.empty(hand),
                 (None, Some(_)) => self.compact(hand),
@@ -290,15 +296,8 @@ impl Cleaner {
         if runs.is_empty() {
             self.emptying = None;
         }
-        let last = self.emptying.is_none();
-        let written = hand.run(move |committer| {
-            let written = committer.rewrite(pieces);
-            if last && written.is_ok() {
-                // What is not empty stays for another time.
-                let _ = committer.admin(|store| store.unlink(segment));
-            }
-            written
-        });
+        // What is empty then goes with the next round, which is at once.
+        let written = hand.run(move |committer| committer.rewrite(pieces));
         Some(written.and_then(Result::ok).map_or(0, |written| written.bytes))
     }
 

@@ -18,6 +18,7 @@ use super::commit::{Append, Appended, Commit, CommitError, Committed, OffsetChan
 use super::configs::Configs;
 use super::outage::Outage;
 use super::producers::{ActiveProducer, Sequenced, Verdict, appended, judge};
+use super::settler::Settler;
 use super::tail::TailBudget;
 use super::topics::{NewTopic, Topic, TopicError};
 use crate::limits::{GROUP_BYTES, PRODUCERS};
@@ -61,6 +62,8 @@ pub struct Committer {
     pub(super) tails: TailBudget,
     pub(super) producers: HashMap<TopicPartition, HashMap<i64, ProducerState>>,
     pub(super) outage: Outage,
+    /// `None`: the committer does its work.
+    pub(super) settler: Option<Settler>,
 }
 
 /// A group that is being put together.
@@ -113,7 +116,7 @@ impl Committer {
             by_partition.entry(partition).or_default().insert(producer_id, state);
         }
         let (tails, outage) = (TailBudget::new(shared.config.tail_bytes), Outage::default());
-        Self { store, shared, tails, producers: by_partition, outage }
+        Self { store, shared, tails, producers: by_partition, outage, settler: None }
     }
 
     /// Serves the queue until it is told to stop, its senders are gone, or the storage is lost.
@@ -226,17 +229,29 @@ impl Committer {
         }
     }
 
-    /// Rolls and flushes what is due, or ends an outage that may be over. `false` when the storage
-    /// does not take writes.
+    /// Settles, rolls and flushes what is due, or ends an outage that may be over. `false` when the
+    /// storage does not take writes.
     pub fn maintain(&mut self) -> bool {
         if self.still_out().is_some() {
             return false;
         }
-        let result = self.store.maintain();
+        let result = self.settle().and_then(|()| self.store.maintain());
         if let Err(error) = &result {
             self.begin_outage(error);
         }
         result.is_ok()
+    }
+
+    /// Has the segment given what the redo file holds, if that is much.
+    fn settle(&self) -> Result<(), StorageError> {
+        let is_due = self.shared.store.is_to_settle();
+        let Some(settler) = &self.settler else {
+            return if is_due { self.shared.store.settle() } else { Ok(()) };
+        };
+        if is_due {
+            settler.signal();
+        }
+        settler.take_failure().map_or(Ok(()), Err)
     }
 
     /// Judges a commit; takes it into the group whole or not at all.

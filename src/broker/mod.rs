@@ -27,6 +27,7 @@ mod producers;
 mod read_memory;
 mod retention;
 mod settings;
+mod settler;
 mod standing;
 mod tail;
 mod topic_config;
@@ -70,6 +71,7 @@ use self::offsets::Offsets;
 pub use self::producers::ActiveProducer;
 use self::read_memory::ReadMemory;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
+use self::settler::Settler;
 pub use self::standing::{Round, SlotId, StandingFetch};
 pub use self::topic_config::{CleanupPolicy, TopicConfig};
 use self::topics::Topics;
@@ -143,11 +145,16 @@ impl Broker {
         config: BrokerConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StorageError> {
-        let (broker, committer, cleaner, queue) = Self::assemble(files, options, config, clock)?;
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-            thread.map_err(|error| StorageError::File { file: ".".into(), source: error.into() })
+        let (broker, mut committer, cleaner, queue) =
+            Self::assemble(files, options, config, clock)?;
+        let no_thread = |error: std::io::Error| StorageError::File {
+            file: ".".to_owned(),
+            source: error.into(),
         };
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(no_thread)
+        };
+        committer.settler = Some(Settler::spawn(broker.shared.store.clone()).map_err(no_thread)?);
         let committer = spawn("committer", Box::new(move || committer.run(&queue)))?;
         let (stop_cleaner, stop) = channel();
         let queue = broker.queue.clone();

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::Committer;
+use super::settler::Settler;
 use crate::limits::{OUTAGE_MS, OUTAGE_MS_MAX};
 use crate::storage::StorageError;
 
@@ -58,6 +59,8 @@ impl Committer {
         if !self.outage.for_good && retry_at <= now {
             match self.store.resume().and_then(|()| self.reconcile()) {
                 Ok(()) => {
+                    // What the settler met meanwhile was of this outage.
+                    let _ = self.settler.as_ref().and_then(Settler::take_failure);
                     self.outage.retry_at = None;
                     self.shared.outage.send_replace(None);
                     tracing::info!("the store is open again");

@@ -34,8 +34,6 @@ struct Report {
     unlinked: u64,
     /// Writes that failed while the broker went on.
     faults: u64,
-    /// Reads that failed while the disk was full.
-    unserved: u64,
     /// What the checks have counted, over all images.
     acknowledged: u64,
     found: u64,

@@ -105,7 +105,6 @@ fn all_images() {
         sum.crashed_again += report.crashed_again;
         sum.damaged += report.damaged;
         sum.faults += report.faults;
-        sum.unserved += report.unserved;
         sum.backups += report.backups;
         sum.segments += report.segments;
         sum.unlinked += report.unlinked;

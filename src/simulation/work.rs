@@ -192,6 +192,8 @@ impl Life {
                 let ms = run.random.u64(100..2_500);
                 run.pass(ms);
                 self.committer.maintain();
+                // The settler may come at any moment.
+                let _ = self.committer.admin(|store| store.reader().settle());
             }
             84..92 => {
                 for _ in 0..run.random.u32(1..6) {
@@ -406,8 +408,7 @@ impl Life {
         let Some(pipeline) = self.pipelines.get_mut(&partition) else { return Ok(()) };
         match pipeline.step() {
             Ok(commit) => self.queue.extend(commit.map(|commit| (asked, commit))),
-            // To read may be to write.
-            Err(_) if run.files.is_off() || self.lacks_room() => {}
+            Err(_) if run.files.is_off() => {}
             Err(error) => return Err(error),
         }
         Ok(())
@@ -456,11 +457,6 @@ impl Life {
             Ok(read) => read,
             // The disk is gone, and what is not in memory with it.
             Err(ReadError::Storage(_)) if run.files.is_off() => return Ok(next),
-            // The newest groups are in the redo file alone, and there is no room to take them out.
-            Err(ReadError::Storage(_)) if self.lacks_room() => {
-                run.report.unserved += 1;
-                return Ok(next);
-            }
             Err(error) => {
                 let outage = self.broker.outage();
                 let text = format!("{place:?} cannot be read from {next}: {error}");
@@ -475,12 +471,6 @@ impl Life {
             }
         }
         Ok(next)
-    }
-
-    /// Whether the disk is full, or was when the store was last tried.
-    fn lacks_room(&self) -> bool {
-        let outage = self.broker.outage().unwrap_or_default();
-        self.is_full || outage.contains("no storage space")
     }
 
     fn delete_records(&mut self, run: &mut Run) -> Result<(), String> {

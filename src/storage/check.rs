@@ -213,18 +213,21 @@ pub fn repair(files: &Arc<dyn Files>, checked: &Checked) -> Result<Vec<String>, 
 /// and that meta has, for a segment that was active.
 fn replace(files: &dyn Files, number: u64, last: Option<(u64, u64)>) -> Result<(), StorageError> {
     let name = segment::file_name(number);
-    let salvaged = {
+    let mut salvaged = {
         // Opening may repair: not in the file itself.
         let backend = overlay::one(files, &name).map_err(at(&name))?;
         segment::salvage(backend, number)
     };
+    if let Some((sealed, _)) = last {
+        salvaged.add_redo(files, number, sealed)?;
+    }
     let new = format!("{name}.salvaged");
     if files.list(segment::DIR).map_err(at(segment::DIR))?.iter().any(|n| new.ends_with(n)) {
         files.remove(&new).map_err(at(&new))?;
     }
     let database = segment::create_database(files, &new, segment::DIR, segment::make_tables)?;
     let groups = groups(salvaged, last)?;
-    segment::append(&database, number, groups.iter(), redb::Durability::Immediate)?;
+    segment::append(&database, number, groups.iter())?;
     database.close().map_err(at(&new))?;
     files.create_dir(DAMAGED_DIR).map_err(at(DAMAGED_DIR))?;
     let kept = format!("{DAMAGED_DIR}/{number:010}.redb");
@@ -241,6 +244,26 @@ pub(super) struct Salvaged {
     pub(super) chunks: Vec<(TopicPartition, Bytes)>,
     /// Good journal entries by number.
     pub(super) entries: BTreeMap<u64, Effects>,
+}
+
+impl Salvaged {
+    /// Adds what the redo file has of the active segment: what was not written to it yet, and what
+    /// may be damaged in it.
+    fn add_redo(
+        &mut self,
+        files: &dyn Files,
+        number: u64,
+        sealed: u64,
+    ) -> Result<(), StorageError> {
+        let redo = redo::RedoLog::open(files, 0, false).map_err(at(redo::FILE))?;
+        for LoggedGroup { sequence, entry, chunks } in
+            redo.recover(sealed).map_err(at(redo::FILE))?
+        {
+            self.entries.insert(sequence, Effects::decode(number, sequence, &entry)?);
+            self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.partition, chunk.bytes)));
+        }
+        Ok(())
+    }
 }
 
 /// Makes groups of what was salvaged: the chunks in the first, each said to be where it is, then

@@ -1,17 +1,20 @@
 //! The log: a sequence of segments, of which the last is active. Appends go to the active one;
 //! when it is full it is sealed and the next begins.
 
+mod pending;
 mod read;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{Database, Durability, ReadOnlyDatabase};
+use redb::{Database, ReadOnlyDatabase};
 
+use self::pending::Pending;
 use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Files, Place};
-use super::journal::{Extent, Moved};
+use super::journal::{Effects, Extent, Moved};
 use super::meta::Meta;
 use super::redo::{self, RedoLog};
 use super::runs::{Placed, Runs};
@@ -19,7 +22,7 @@ use super::segment::{self, ActiveSegment, LoggedGroup};
 use super::segment_file::SegmentFile;
 use super::unwind::guarded;
 use super::{StorageError, at};
-use crate::limits::{PENDING_GROUPS, REDO_GROUP_BYTES};
+use crate::limits::REDO_GROUP_BYTES;
 #[cfg(test)]
 use crate::planted;
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -56,6 +59,8 @@ pub(super) struct Log {
     runs: RwLock<Runs>,
     /// Copies that are being made: no segment is unlinked meanwhile.
     holds: AtomicUsize,
+    /// Segments that are forgotten and whose files are still there.
+    unlinked: Mutex<Vec<u64>>,
 }
 
 impl std::fmt::Debug for Log {
@@ -71,44 +76,41 @@ struct Active {
     /// `None` only after a failed write.
     database: Option<Database>,
     /// Groups that are durable in the redo file and not in the database yet.
-    pending: Mutex<Vec<LoggedGroup>>,
+    pending: Mutex<Pending>,
+    /// Held by who writes to the database.
+    writing: Mutex<()>,
 }
 
 impl Active {
     fn new(number: u64, ActiveSegment { database, file }: ActiveSegment) -> Self {
-        Self { number, file, database: Some(database), pending: Mutex::default() }
+        let (pending, writing) = (Mutex::default(), Mutex::default());
+        Self { number, file, database: Some(database), pending, writing }
     }
 
     fn database(&self) -> Result<&Database, StorageError> {
         self.database.as_ref().ok_or(StorageError::Failed)
     }
 
-    fn pending(&self) -> MutexGuard<'_, Vec<LoggedGroup>> {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what is pending to the database, so that it is found there.
-    fn settle(&self) -> Result<(), StorageError> {
-        let mut pending = self.pending();
-        if !pending.is_empty() {
-            segment::append(self.database()?, self.number, pending.iter(), Durability::None)?;
-            pending.clear();
-        }
-        Ok(())
-    }
-
-    /// Writes what is pending and one more group. All is durable in the segment when it returns.
-    fn sync(&self, group: Option<&LoggedGroup>) -> Result<(), StorageError> {
-        let mut pending = self.pending();
-        let groups = pending.iter().chain(group);
-        segment::append(self.database()?, self.number, groups, Durability::Immediate)?;
-        pending.clear();
-        Ok(())
+    /// Writes what is pending, and one more group, to the database. Durable there when it returns
+    /// the sequence number of the last one; nothing if there is none.
+    fn settle(&self, group: Option<&LoggedGroup>) -> Result<Option<u64>, StorageError> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let pending = self.pending().groups();
+        let groups = || pending.iter().map(|group| &**group).chain(group);
+        let Some(last) = groups().last() else { return Ok(None) };
+        segment::append(self.database()?, self.number, groups())?;
+        // Readers find them in the one place or in both.
+        self.pending().settled(last.sequence);
+        Ok(Some(last.sequence))
     }
 
     /// Closes it, so that nothing must be repaired or replayed when it is opened.
     fn close(&mut self) -> Result<(), StorageError> {
-        self.sync(None)?;
+        self.settle(None)?;
         let database = self.database.take().ok_or(StorageError::Failed)?;
         let name = segment::file_name(self.number);
         guarded(&name, || database.close().map_err(at(&name)))
@@ -145,11 +147,9 @@ impl Log {
     ) -> Result<Self, StorageError> {
         let sealed = meta.sealed()?;
         let mut present = segment::list(&*files)?;
-        for number in sealed.unlinked {
-            remove_file(&*files, number, present.contains(&number))?;
-            meta.removed(number);
-            present.retain(|present| *present != number);
-        }
+        remove_files(&*files, &sealed.unlinked)?;
+        meta.removed(&sealed.unlinked);
+        present.retain(|number| !sealed.unlinked.contains(number));
         let is_missing = |number: &&u64| !present.contains(number);
         if let Some(missing) = sealed.disk_bytes.keys().find(is_missing) {
             return Err(StorageError::SegmentMissing { file: segment::file_name(*missing) });
@@ -171,8 +171,7 @@ impl Log {
             }
             [number] => {
                 let open = segment::open_active(&*files, number)?;
-                replay_redo(&redo, &open.database, number, last_sequence)?;
-                recover_active(open, number, last_sequence, &mut runs, meta)?
+                recover_active(open, &redo, number, last_sequence, &mut runs, meta)?
             }
             [first, second, ..] => {
                 return Err(StorageError::SegmentUnexpected {
@@ -195,6 +194,7 @@ impl Log {
             disk_bytes: Mutex::new(sealed.disk_bytes),
             runs: RwLock::new(runs),
             holds: AtomicUsize::new(0),
+            unlinked: Mutex::default(),
         })
     }
 
@@ -210,7 +210,16 @@ impl Log {
         chunks: &[Chunk],
         journal_entry: Vec<u8>,
     ) -> Result<(), StorageError> {
-        let segment = self.write(sequence, chunks, journal_entry)?;
+        let group = LoggedGroup::new(sequence, journal_entry, chunks);
+        let is_small = group.bytes() <= REDO_GROUP_BYTES;
+        let segment = if is_small && self.redo.append(&group).map_err(at(redo::FILE))? {
+            let active = self.active();
+            self.count(&group, chunks);
+            active.pending().push(group);
+            active.number
+        } else {
+            self.write(&group, chunks)?
+        };
         let mut runs = self.runs_mut();
         for chunk in chunks {
             let (extent, disk_bytes) = (chunk.extent, chunk.page_bytes());
@@ -228,7 +237,7 @@ impl Log {
         moved: &[Moved],
         journal_entry: Vec<u8>,
     ) -> Result<(), StorageError> {
-        let segment = self.write(sequence, chunks, journal_entry)?;
+        let segment = self.write(&LoggedGroup::new(sequence, journal_entry, chunks), chunks)?;
         let mut runs = self.runs_mut();
         for moved in moved {
             runs.place(&placed(segment, moved));
@@ -236,28 +245,22 @@ impl Log {
         Ok(())
     }
 
-    /// Writes chunks and a journal entry and returns the segment.
-    fn write(
-        &self,
-        sequence: u64,
-        chunks: &[Chunk],
-        journal_entry: Vec<u8>,
-    ) -> Result<u64, StorageError> {
-        let entry_bytes = journal_entry.len() as u64;
-        let group = LoggedGroup::new(sequence, journal_entry, chunks);
+    /// Writes a group to the segment, with all that is pending. Returns the segment.
+    fn write(&self, group: &LoggedGroup, chunks: &[Chunk]) -> Result<u64, StorageError> {
         let active = self.active();
-        if group.bytes() <= REDO_GROUP_BYTES && self.redo.append(&group).map_err(at(redo::FILE))? {
-            active.pending().push(group);
-        } else {
-            active.sync(Some(&group))?;
-            self.redo.begin_anew();
-        }
-        let mut written = self.written();
-        written.first_sequence.get_or_insert(sequence);
-        written.last_sequence = sequence;
-        written.bytes += COMMIT_OVERHEAD_BYTES + entry_bytes;
-        written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
+        active.settle(Some(group))?;
+        self.redo.settled(group.sequence);
+        self.count(group, chunks);
         Ok(active.number)
+    }
+
+    /// Takes note of a group that is durable.
+    fn count(&self, group: &LoggedGroup, chunks: &[Chunk]) {
+        let mut written = self.written();
+        written.first_sequence.get_or_insert(group.sequence);
+        written.last_sequence = group.sequence;
+        written.bytes += COMMIT_OVERHEAD_BYTES + group.entry.len() as u64;
+        written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
     }
 
     /// Forgets what lies before a partition's log start.
@@ -283,7 +286,7 @@ impl Log {
         active.close()?;
         let runs = self.runs().of_segment(number);
         meta.seal(number, (first_sequence, written.last_sequence), written.bytes, &runs)?;
-        self.redo.begin_anew();
+        self.redo.settled(written.last_sequence);
         self.begin_next(&mut active, &mut written)
     }
 
@@ -293,7 +296,7 @@ impl Log {
         self.disk_bytes().insert(sealed, written.bytes);
         // After a failure it may be there, and whether all of it is on the disk nobody knows.
         if segment::list(&*self.files)?.contains(&number) {
-            remove_file(&*self.files, number, true)?;
+            remove_files(&*self.files, &[number])?;
         }
         let next = segment::create(&*self.files, number)?;
         tracing::info!(sealed, active = number, "began a new segment");
@@ -317,39 +320,43 @@ impl Log {
         }
         self.redo.void_unfinished().map_err(at(redo::FILE))?;
         let sealed = meta.sealed()?;
-        let present = segment::list(&*self.files)?;
-        for number in sealed.unlinked {
-            self.disk_bytes().remove(&number);
-            self.open_segments().retain(|(open, _)| *open != number);
-            remove_file(&*self.files, number, present.contains(&number))?;
-            meta.removed(number);
-        }
+        // The write that failed may have been the one that forgets a segment.
+        sealed.unlinked.iter().for_each(|number| self.forget(*number));
+        *self.unlinked() = sealed.unlinked;
         let number = active.number;
         if sealed.disk_bytes.contains_key(&number) {
             return self.begin_next(&mut active, &mut written);
         }
         let open = segment::reopen_active(&*self.files, &active.file, number)?;
-        let before = written.first_sequence.map_or(written.last_sequence, |first| first - 1);
-        replay_redo(&self.redo, &open.database, number, before)?;
         let found = segment::last_sequence(&open.database, number)?;
-        let expected = written.first_sequence.map(|_| written.last_sequence);
-        if found != expected {
-            let file = segment::file_name(number);
+        let before = written.first_sequence.map_or(written.last_sequence, |first| first - 1);
+        let in_segment = found.unwrap_or(before);
+        let mut pending = active.pending();
+        pending.settled(in_segment);
+        let last = match pending.span() {
+            Some((first, last)) if first == in_segment + 1 => last,
+            Some(_) => 0,
+            None => in_segment,
+        };
+        drop(pending);
+        if last != written.last_sequence {
+            let (file, expected) = (segment::file_name(number), Some(written.last_sequence));
             return Err(StorageError::Diverged { file, found, expected });
         }
-        *active = Active::new(number, open);
+        (active.database, active.file) = (Some(open.database), open.file);
         Ok(())
     }
 
-    /// The work that may follow a group when nobody waits: syncs the segment when the redo file
-    /// is half full, and lets the database have what is pending if that is much or `all` is said.
-    pub(super) fn settle(&self, all: bool) -> Result<(), StorageError> {
-        let active = self.active();
-        if self.redo.is_half_full() {
-            active.sync(None)?;
-            self.redo.begin_anew();
-        } else if all || active.pending().len() >= PENDING_GROUPS {
-            active.settle()?;
+    /// Whether [`Log::settle`] should be called soon, so that no group must wait for it.
+    pub(super) fn is_to_settle(&self) -> bool {
+        self.redo.is_half_full()
+    }
+
+    /// Writes to the segment the groups that only the redo file has. Groups that come meanwhile do
+    /// not wait for it as long as the redo file has room.
+    pub(super) fn settle(&self) -> Result<(), StorageError> {
+        if let Some(sequence) = self.active().settle(None)? {
+            self.redo.settled(sequence);
         }
         Ok(())
     }
@@ -364,7 +371,8 @@ impl Log {
         self.files.place()
     }
 
-    /// Removes a sealed segment, if nothing is left in it. Says whether it did.
+    /// Forgets a sealed segment, if nothing is left in it. Says whether it did. Its file is for
+    /// [`Log::remove_unlinked`].
     ///
     /// The order makes every crash harmless: forgotten by `meta`, then removed; a file that is to
     /// be removed and still there is removed at the next start.
@@ -377,13 +385,29 @@ impl Log {
             return Ok(false);
         }
         meta.unlink(number)?;
+        self.forget(number);
+        self.unlinked().push(number);
+        tracing::info!(segment = number, "forgot a segment in which nothing was left");
+        Ok(true)
+    }
+
+    fn forget(&self, number: u64) {
         self.disk_bytes().remove(&number);
         // Who still reads from it has it open.
         self.open_segments().retain(|(open, _)| *open != number);
-        remove_file(&*self.files, number, true)?;
-        meta.removed(number);
-        tracing::info!(segment = number, "removed a segment in which nothing was left");
-        Ok(true)
+    }
+
+    /// Removes the files of segments that are forgotten. Freeing a large file takes a file system
+    /// tens of milliseconds, so nobody waits for it. What fails is tried again by the next call.
+    pub(super) fn remove_unlinked(&self, meta: &Meta) -> Result<(), StorageError> {
+        let numbers = self.unlinked().clone();
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        remove_files(&*self.files, &numbers)?;
+        meta.removed(&numbers);
+        self.unlinked().retain(|number| !numbers.contains(number));
+        Ok(())
     }
 
     /// Keeps the sealed segments from being unlinked until [`Log::release`]. Returns their numbers.
@@ -446,6 +470,10 @@ impl Log {
         self.disk_bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unlinked(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.unlinked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn open_segments(&self) -> MutexGuard<'_, Vec<(u64, Arc<ReadOnlyDatabase>)>> {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -460,70 +488,49 @@ fn placed(segment: u64, moved: &Moved) -> Placed {
     Placed { segment, extent, disk_bytes, sparse, horizon_ms }
 }
 
-/// Removes a segment's file, if it is there, so that no crash brings it back.
-fn remove_file(files: &dyn Files, number: u64, is_there: bool) -> Result<(), StorageError> {
-    let name = segment::file_name(number);
-    if is_there {
-        files.remove(&name).map_err(at(&name))?;
+/// Removes segments' files, where they are there, so that no crash brings them back.
+fn remove_files(files: &dyn Files, numbers: &[u64]) -> Result<(), StorageError> {
+    for number in numbers {
+        let name = segment::file_name(*number);
+        match files.remove(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(at(&name))?,
+        }
+    }
+    if numbers.is_empty() {
+        return Ok(());
     }
     files.sync_dir(segment::DIR).map_err(at(segment::DIR))
 }
 
-/// Writes to the active segment the groups that the redo file has and it lacks. Durable it is by
-/// the redo file.
-fn replay_redo(
-    redo: &RedoLog,
-    database: &Database,
-    number: u64,
-    sealed_last_sequence: u64,
-) -> Result<(), StorageError> {
-    let last = segment::last_sequence(database, number)?;
-    let mut last_sequence = last.unwrap_or(sealed_last_sequence);
-    let mut groups = redo.read_all().map_err(at(redo::FILE))?;
-    groups.retain(|group| group.sequence > last_sequence);
-    if groups.is_empty() {
-        redo.begin_anew();
-        return Ok(());
-    }
-    for &LoggedGroup { sequence, .. } in &groups {
-        if sequence != last_sequence + 1 {
-            return Err(StorageError::JournalGap { segment: number, last_sequence, sequence });
-        }
-        last_sequence = sequence;
-    }
-    segment::append(database, number, groups.iter(), Durability::None)?;
-    tracing::info!(segment = number, groups = groups.len(), "replayed the redo file");
-    Ok(())
-}
-
-/// Learns from the journal of the segment that was active what it holds, and replays the
-/// entries that `meta` has not applied.
+/// Learns from the journal of the segment that was active, and from the redo file behind it, what
+/// there is, and replays the entries that `meta` has not applied.
 fn recover_active(
     open: ActiveSegment,
+    redo: &RedoLog,
     number: u64,
     sealed_last_sequence: u64,
     runs: &mut Runs,
     meta: &Meta,
 ) -> Result<(Active, Written), StorageError> {
-    let mut first_sequence = None;
-    let mut last_sequence = sealed_last_sequence;
-    let (mut bytes, mut replayed) = (0, 0_u64);
-    let applied = meta.applied();
-    segment::journal(&open.database, number, |sequence, effects| {
+    let mut written = Written { last_sequence: sealed_last_sequence, ..Written::default() };
+    let (applied, mut replayed) = (meta.applied(), 0_u64);
+    let mut take = |sequence, effects: Effects| {
+        let last_sequence = written.last_sequence;
         if sequence != last_sequence + 1 {
             return Err(StorageError::JournalGap { segment: number, last_sequence, sequence });
         }
-        last_sequence = sequence;
-        first_sequence.get_or_insert(sequence);
-        bytes += COMMIT_OVERHEAD_BYTES;
+        written.last_sequence = sequence;
+        written.first_sequence.get_or_insert(sequence);
+        written.bytes += COMMIT_OVERHEAD_BYTES;
         for extent in &effects.extents {
             let disk_bytes = page_run_bytes(extent.bytes);
-            bytes += disk_bytes;
+            written.bytes += disk_bytes;
             runs.append(&appended(number, *extent, disk_bytes));
         }
         for moved in &effects.moved {
             let placed = placed(number, moved);
-            bytes += placed.disk_bytes;
+            written.bytes += placed.disk_bytes;
             runs.place(&placed);
         }
         if sequence > applied {
@@ -535,10 +542,19 @@ fn recover_active(
             meta.apply(sequence, effects, 0);
         }
         Ok(())
-    })?;
+    };
+    segment::journal(&open.database, number, &mut take)?;
+    let in_segment = segment::last_sequence(&open.database, number)?;
+    let groups =
+        redo.recover(in_segment.unwrap_or(sealed_last_sequence)).map_err(at(redo::FILE))?;
+    for group in &groups {
+        take(group.sequence, Effects::decode(number, group.sequence, &group.entry)?)?;
+    }
     if replayed > 0 {
-        tracing::info!(segment = number, entries = replayed, "replayed the journal");
+        let in_redo = groups.len();
+        tracing::info!(segment = number, entries = replayed, in_redo, "replayed the journal");
     }
     let active = Active::new(number, open);
-    Ok((active, Written { bytes, first_sequence, last_sequence }))
+    groups.into_iter().for_each(|group| active.pending().push(group));
+    Ok((active, written))
 }

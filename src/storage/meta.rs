@@ -301,9 +301,9 @@ impl Meta {
         })
     }
 
-    /// Takes note that an unlinked segment's file is gone for good.
-    pub(super) fn removed(&self, number: u64) {
-        self.pending_mut().removed.push(number);
+    /// Takes note that the files of unlinked segments are gone for good.
+    pub(super) fn removed(&self, numbers: &[u64]) {
+        self.pending_mut().removed.extend(numbers);
     }
 
     pub(super) fn put_deployment(

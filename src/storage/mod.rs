@@ -323,7 +323,6 @@ impl Store {
             if reader.log.is_full() {
                 reader.log.roll(&reader.meta)?;
             }
-            reader.log.settle(due)?;
             if due { reader.meta.flush() } else { Ok(()) }
         })?;
         if due {
@@ -413,6 +412,20 @@ impl Store {
 }
 
 impl StoreReader {
+    /// Whether [`StoreReader::settle`] should be called soon, so that no commit must wait for it.
+    pub fn is_to_settle(&self) -> bool {
+        self.log.is_to_settle()
+    }
+
+    /// Writes to the segment what commits have left in the redo file. Commits do not wait for it
+    /// as long as that has room.
+    ///
+    /// Any error means that the disk cannot be trusted with more, as one of [`Store::commit`] does.
+    /// Nothing is lost by it.
+    pub fn settle(&self) -> Result<(), StorageError> {
+        self.log.settle()
+    }
+
     /// Reads batches of a partition from the one that contains `from`, each one's CRC checked;
     /// nothing at or beyond `until`. The first comes whatever its size, further ones as long as
     /// they fit in `max_bytes`. May end early; empty only if there is nothing. Each value returned

@@ -37,7 +37,14 @@ impl Work {
         self.store.commit(group(self.partition, self.end, records, value_bytes))?;
         self.end += records;
         self.clock.advance(Duration::from_millis(300));
-        self.store.maintain()
+        self.store.maintain()?;
+        let reader = self.store.reader();
+        let settled = if reader.is_to_settle() { reader.settle() } else { Ok(()) };
+        if settled.is_err() {
+            // As the committer does.
+            self.store.reopen().unwrap();
+        }
+        settled
     }
 
     /// What a reader sees now.

@@ -3,25 +3,26 @@
 //! A small transaction of redb is some ten pages all over the segment, and to make and sync them
 //! takes about twice as long as to sync the group's bytes in one place. So a small group goes to
 //! the redo file first, in one piece and into blocks that the file has already; when that is
-//! synced the group is durable. Its transaction in the segment follows, without a sync of its own:
-//! together with others, or when someone wants to read it there. The segment is synced when the
-//! redo file is half full and nobody waits, when a group is large, and when it is closed. After a
-//! crash the groups that the segment lacks are written to it again.
+//! synced the group is durable. It stays in memory too, for readers, until it is written to the
+//! segment with all that came meanwhile, behind the back of who commits. After a crash the groups
+//! that the segment lacks are taken from here.
 //!
-//! The file holds records, each beginning at a multiple of [`ALIGN`], numbers little-endian:
+//! The file has two halves. One is written; when it is full the other takes its place, if the
+//! segment has by then what the other held. Each holds records from its start on, which begin at
+//! multiples of [`ALIGN`], numbers little-endian:
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 8 | [`MAGIC`] |
 //! | 4 | CRC-32C of all that follows |
 //! | 4 | length of what follows this header |
-//! | 8 | epoch: the same in all records since the file was last begun anew |
+//! | 8 | epoch: the same in all records since the half was last begun anew |
 //! | 8 | index of the record in its epoch |
 //! | 8 | sequence number of the group |
 //! | 4, … | length of the journal entry, and the entry |
 //! | … | chunks: topic (16), partition (4), first offset (8), length (4), record batches |
 //!
-//! Valid are the records from the file's start on, as long as epoch and index agree. Those that
+//! Valid are the records from the half's start on, as long as epoch and index agree. Those that
 //! the segment has are passed over by their sequence numbers, so that none must ever be erased.
 
 use std::io;
@@ -40,7 +41,7 @@ use crate::types::{TopicId, TopicPartition};
 
 /// Name of the file.
 pub(super) const FILE: &str = "redo";
-const MAGIC: [u8; 8] = *b"msredo\0\x02";
+const MAGIC: [u8; 8] = *b"msredo\0\x03";
 const ALIGN: usize = 4096;
 const HEADER_BYTES: usize = 40;
 /// What the CRC covers begins behind it.
@@ -52,18 +53,35 @@ const CHUNK_HEADER_BYTES: usize = 32;
 #[derive(Debug)]
 pub(super) struct RedoLog {
     file: Box<dyn StorageBackend>,
-    bytes: u64,
+    half_bytes: u64,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    epoch: u64,
-    /// Index and place of the next record.
-    index: u64,
-    next: u64,
+    halves: [Half; 2],
+    /// The half that is written.
+    current: usize,
     /// Where records are put together.
     buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Half {
+    epoch: u64,
+    /// Index of the next record, and its place from the half's start on.
+    index: u64,
+    next: u64,
+    /// Sequence number of the last group in it that the segment may lack.
+    last_sequence: Option<u64>,
+}
+
+impl Half {
+    /// One that is written from its start on.
+    fn anew() -> Self {
+        let epoch = crate::random::id().as_u64_pair().0;
+        Self { epoch, index: 0, next: 0, last_sequence: None }
+    }
 }
 
 impl RedoLog {
@@ -74,7 +92,7 @@ impl RedoLog {
             if files.list("")?.contains(&name) {
                 files.remove(&name)?;
             }
-            let bytes = (segment_bytes / 32).clamp(REDO_BYTES_MIN, REDO_BYTES);
+            let bytes = (segment_bytes / 64).clamp(REDO_BYTES_MIN, REDO_BYTES);
             let file = files.open(&name, OpenMode::New)?;
             file.write(0, &vec![0; usize::try_from(bytes).unwrap_or(0)])?;
             file.sync_data()?;
@@ -83,58 +101,83 @@ impl RedoLog {
             files.sync_dir("")?;
         }
         let file = files.open(FILE, OpenMode::Existing)?;
-        let bytes = file.len()?;
-        let redo = Self { file, bytes, state: Mutex::default() };
-        redo.begin_anew();
-        Ok(redo)
+        let half_bytes = file.len()? / 2 / ALIGN as u64 * ALIGN as u64;
+        let halves = [Half::anew(), Half::anew()];
+        let state = State { halves, current: 0, buffer: Vec::new() };
+        Ok(Self { file, half_bytes, state: Mutex::new(state) })
     }
 
-    /// The groups that it has, in order; further ones go behind them.
-    pub(super) fn read_all(&self) -> io::Result<Vec<LoggedGroup>> {
+    /// The groups that it has after `sequence`, the last one that the segment has; further ones go
+    /// behind them.
+    pub(super) fn recover(&self, sequence: u64) -> io::Result<Vec<LoggedGroup>> {
         let mut state = self.state();
-        let (mut groups, mut at, mut epoch) = (Vec::new(), 0, None);
-        while let Some(record) = self.read(at)? {
-            let (found, index, sequence) = (u64_at(&record, 16), u64_at(&record, 24), 32);
-            if *epoch.get_or_insert(found) != found || index != groups.len() as u64 {
-                break;
+        let mut groups = Vec::new();
+        for at in 0..2 {
+            let (half, mut found) = self.read_half(at)?;
+            found.retain(|group| group.sequence > sequence);
+            if let Some(last) = found.last() {
+                state.halves[at] = Half { last_sequence: Some(last.sequence), ..half };
+                groups.append(&mut found);
             }
-            at += record.len().next_multiple_of(ALIGN) as u64;
-            let sequence = u64_at(&record, sequence);
-            groups.push(decode(sequence, record.slice(HEADER_BYTES..)).ok_or_else(|| {
-                let reason = format!("group {sequence} in the redo file cannot be read");
-                io::Error::new(io::ErrorKind::InvalidData, reason)
-            })?);
         }
-        if let Some(epoch) = epoch {
-            (state.epoch, state.index, state.next) = (epoch, groups.len() as u64, at);
-        }
+        groups.sort_by_key(|group| group.sequence);
+        let last = |half: &Half| half.last_sequence;
+        state.current = usize::from(last(&state.halves[1]) > last(&state.halves[0]));
         Ok(groups)
     }
 
-    /// Whether the segment should be synced when nobody waits, so that no group must wait for it.
+    /// A half as it was when its last valid record was written, and its groups.
+    fn read_half(&self, at: usize) -> io::Result<(Half, Vec<LoggedGroup>)> {
+        let (mut half, mut groups, mut epoch) = (Half::anew(), Vec::new(), None);
+        while let Some(record) = self.read(at, half.next)? {
+            let (found, index, sequence) =
+                (u64_at(&record, 16), u64_at(&record, 24), u64_at(&record, 32));
+            if *epoch.get_or_insert(found) != found || index != half.index {
+                break;
+            }
+            let group = decode(sequence, record.slice(HEADER_BYTES..)).ok_or_else(|| {
+                let reason = format!("group {sequence} in the redo file cannot be read");
+                io::Error::new(io::ErrorKind::InvalidData, reason)
+            })?;
+            groups.push(group);
+            half.epoch = found;
+            half.index += 1;
+            half.next += record.len().next_multiple_of(ALIGN) as u64;
+        }
+        Ok((half, groups))
+    }
+
+    /// Whether a half is full, so that the segment should be given what is in it.
     pub(super) fn is_half_full(&self) -> bool {
-        self.state().next > self.bytes / 2
+        self.state().halves.iter().all(|half| half.last_sequence.is_some())
     }
 
     /// Appends a group. Durable when it returns `true`; `false`: there is no room.
     pub(super) fn append(&self, group: &LoggedGroup) -> io::Result<bool> {
         let mut state = self.state();
-        let State { epoch, index, next, buffer } = &mut *state;
+        let State { halves, current, buffer } = &mut *state;
         encode(group, buffer)?;
         let length = buffer.len().next_multiple_of(ALIGN);
-        if *next + length as u64 > self.bytes {
-            return Ok(false);
+        if halves[*current].next + length as u64 > self.half_bytes {
+            let other = 1 - *current;
+            if halves[other].last_sequence.is_some() || length as u64 > self.half_bytes {
+                return Ok(false);
+            }
+            *current = other;
         }
-        buffer[16..24].copy_from_slice(&epoch.to_le_bytes());
-        buffer[24..32].copy_from_slice(&index.to_le_bytes());
+        let at = self.at(*current);
+        let half = &mut halves[*current];
+        buffer[16..24].copy_from_slice(&half.epoch.to_le_bytes());
+        buffer[24..32].copy_from_slice(&half.index.to_le_bytes());
         let crc = crc32c(&buffer[CHECKED_AT..]);
         buffer[8..12].copy_from_slice(&crc.to_le_bytes());
         // Whole blocks: none must be read to be written.
         buffer.resize(length, 0);
-        self.file.write(*next, buffer)?;
+        self.file.write(at + half.next, buffer)?;
         self.sync()?;
-        *next += length as u64;
-        *index += 1;
+        half.next += length as u64;
+        half.index += 1;
+        half.last_sequence = Some(group.sequence);
         Ok(true)
     }
 
@@ -150,28 +193,38 @@ impl RedoLog {
     /// was told that it failed.
     pub(super) fn void_unfinished(&self) -> io::Result<()> {
         let state = self.state();
-        if state.next + ALIGN as u64 <= self.bytes {
-            self.file.write(state.next, &[0; ALIGN])?;
+        let next = state.halves[state.current].next;
+        if next + ALIGN as u64 <= self.half_bytes {
+            self.file.write(self.at(state.current) + next, &[0; ALIGN])?;
             self.file.sync_data()?;
         }
         Ok(())
     }
 
-    /// Begins anew at the file's start. For when the segment has all its groups, durably.
-    pub(super) fn begin_anew(&self) {
-        let mut state = self.state();
-        let epoch = crate::random::id().as_u64_pair().0;
-        (state.epoch, state.index, state.next) = (epoch, 0, 0);
+    /// Takes note that the segment has all groups up to a sequence number, durably: halves that
+    /// hold no later one are begun anew.
+    pub(super) fn settled(&self, sequence: u64) {
+        for half in &mut self.state().halves {
+            if half.last_sequence.is_some_and(|last| last <= sequence) {
+                *half = Half::anew();
+            }
+        }
     }
 
-    fn read(&self, at: u64) -> io::Result<Option<Bytes>> {
-        if at + ALIGN as u64 > self.bytes {
+    /// Where a half begins.
+    fn at(&self, half: usize) -> u64 {
+        half as u64 * self.half_bytes
+    }
+
+    fn read(&self, half: usize, next: u64) -> io::Result<Option<Bytes>> {
+        if next + ALIGN as u64 > self.half_bytes {
             return Ok(None);
         }
+        let at = self.at(half) + next;
         let mut bytes = vec![0; HEADER_BYTES];
         self.file.read(at, &mut bytes)?;
         let body = u64::from(u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]));
-        if bytes[..8] != MAGIC || at + HEADER_BYTES as u64 + body > self.bytes {
+        if bytes[..8] != MAGIC || next + HEADER_BYTES as u64 + body > self.half_bytes {
             return Ok(None);
         }
         bytes.resize(HEADER_BYTES + usize::try_from(body).map_err(io::Error::other)?, 0);
@@ -257,54 +310,74 @@ mod tests {
 
     /// What is there after the power went and all unsynced was lost.
     fn recovered(files: &MemoryFiles) -> Vec<LoggedGroup> {
-        open(&files.crash_image(|n| n - 1)).read_all().unwrap()
+        open(&files.crash_image(|n| n - 1)).recover(0).unwrap()
     }
 
     #[test]
     fn groups_come_back_as_they_were() {
         let files = MemoryFiles::new();
         let redo = open(&files);
-        let groups = [group(5, 0), group(6, 10_000), group(7, 1)];
+        let groups = [group(5, 0), group(6, 5_000), group(7, 3_000), group(8, 3_000)];
         for group in &groups {
             assert!(redo.append(group).unwrap());
         }
-        assert_eq!(recovered(&files), groups);
+        assert_eq!(recovered(&files), groups, "in both halves");
         let image = files.crash_image(|n| n - 1);
         let redo = open(&image);
-        redo.read_all().unwrap();
-        redo.append(&group(8, 1)).unwrap();
-        assert_eq!(recovered(&image).len(), 4, "further ones go behind them");
+        assert_eq!(redo.recover(6).unwrap(), groups[2..]);
+        redo.append(&group(9, 1)).unwrap();
+        let sequences: Vec<u64> = recovered(&image).iter().map(|group| group.sequence).collect();
+        assert_eq!(sequences, [7, 8, 9], "where the segment has what was there");
     }
 
     #[test]
     fn what_failed_does_not_come_back() {
-        let files = MemoryFiles::new();
-        let redo = open(&files);
-        redo.append(&group(1, 1)).unwrap();
-        // The write of the group's record; its sync leaves half of the changes behind.
-        files.fail_at(files.operations() + 1);
-        redo.append(&group(2, 1)).unwrap_err();
-        redo.void_unfinished().unwrap();
-        assert_eq!(recovered(&files), [group(1, 1)]);
-        redo.append(&group(2, 9)).unwrap();
-        assert_eq!(recovered(&files), [group(1, 1), group(2, 9)]);
+        for before in [1, 2, 4] {
+            let files = MemoryFiles::new();
+            let redo = open(&files);
+            let groups: Vec<_> = (1..=before).map(|sequence| group(sequence, 1_000)).collect();
+            groups.iter().for_each(|group| assert!(redo.append(group).unwrap()));
+            // The write of the group's record; its sync leaves half of the changes behind.
+            files.fail_at(files.operations() + 1);
+            redo.append(&group(before + 1, 1)).unwrap_err();
+            redo.void_unfinished().unwrap();
+            assert_eq!(recovered(&files), groups);
+            let last = group(before + 1, 9);
+            redo.append(&last).unwrap();
+            assert_eq!(recovered(&files), [&groups[..], &[last]].concat());
+        }
     }
 
     #[test]
-    fn a_full_file_takes_no_more_until_it_begins_anew() {
+    fn a_full_half_is_written_again_when_the_segment_has_it() {
         let files = MemoryFiles::new();
         let redo = open(&files);
         let mut sequence = 0;
-        while redo.append(&group(sequence + 1, 1_000)).unwrap() {
-            sequence += 1;
-        }
+        let fill = |sequence: &mut u64, redo: &RedoLog| {
+            let from = *sequence;
+            while redo.append(&group(*sequence + 1, 1_000)).unwrap() {
+                *sequence += 1;
+            }
+            *sequence - from
+        };
+        redo.append(&group(1, 1_000)).unwrap();
+        sequence += 1;
+        assert!(!redo.is_half_full());
+        let both = fill(&mut sequence, &redo) + 1;
         assert!(redo.is_half_full());
-        assert_eq!(recovered(&files).last(), Some(&group(sequence, 1_000)));
-        redo.begin_anew();
+        assert_eq!(recovered(&files).len() as u64, both);
+        redo.settled(1);
+        assert!(redo.is_half_full(), "the segment lacks some of the first half");
+        redo.settled(both / 2);
         assert!(!redo.is_half_full());
         assert_eq!(recovered(&files).last(), Some(&group(sequence, 1_000)), "nothing is erased");
+        let half = fill(&mut sequence, &redo);
+        assert_eq!(half, both / 2);
+        let found = recovered(&files);
+        assert_eq!((found[0].sequence, found.len() as u64), (half + 1, both));
+        redo.settled(sequence);
         redo.append(&group(sequence + 1, 1)).unwrap();
-        assert_eq!(recovered(&files), [group(sequence + 1, 1)]);
+        assert_eq!(recovered(&files).last(), Some(&group(sequence + 1, 1)));
     }
 
     #[test]

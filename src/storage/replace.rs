@@ -113,13 +113,20 @@ impl Store {
         self.guarded(|reader| reader.log.roll(&reader.meta))
     }
 
-    /// Removes a sealed segment, if nothing is left in it. Says whether it did.
+    /// Forgets a sealed segment, if nothing is left in it. Says whether it did. Its file goes with
+    /// [`StoreReader::remove_unlinked`].
     pub fn unlink(&mut self, segment: u64) -> Result<bool, StorageError> {
         self.guarded(|reader| reader.log.unlink(segment, &reader.meta))
     }
 }
 
 impl StoreReader {
+    /// Removes the files of segments that were unlinked. What fails is tried again by the next
+    /// call, or when the store is opened.
+    pub fn remove_unlinked(&self) -> Result<(), StorageError> {
+        self.log.remove_unlinked(&self.meta)
+    }
+
     /// How the segments are filled, by number.
     pub fn segments(&self) -> Vec<SegmentUse> {
         self.log.segments()

@@ -3,9 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
-};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend};
 
 use super::check::Salvaged;
 use super::chunk::Chunk;
@@ -205,17 +203,14 @@ fn open_file(number: u64, file: Box<dyn StorageBackend>) -> Result<ActiveSegment
     Ok(ActiveSegment { database, file })
 }
 
-/// Writes groups in one transaction. [`Durability::Immediate`]: durable when it returns, with all
-/// that was written before.
+/// Writes groups in one transaction. Durable when it returns.
 pub(super) fn append<'a>(
     database: &Database,
     number: u64,
     groups: impl Iterator<Item = &'a LoggedGroup>,
-    durability: Durability,
 ) -> Result<(), StorageError> {
     let write = || -> Result<(), redb::Error> {
-        let mut transaction = database.begin_write()?;
-        transaction.set_durability(durability)?;
+        let transaction = database.begin_write()?;
         {
             let mut chunks = transaction.open_table(CHUNKS)?;
             let mut journal = transaction.open_table(JOURNAL)?;
@@ -362,16 +357,24 @@ pub(super) struct ReadRange {
     pub(super) sparse: bool,
 }
 
+/// Where chunks are read.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    File(&'a dyn ReadableDatabase),
+    /// Chunks of the one partition that is wanted, by the offsets of their first records.
+    Memory(&'a [(Offset, Bytes)]),
+}
+
 /// Reads batches of a partition, each one's CRC and place checked: stretches of one or more
 /// batches. What is good before something unreadable is returned; an error is its own read.
 pub(super) fn read(
-    database: &dyn ReadableDatabase,
+    source: Source<'_>,
     number: u64,
     range: ReadRange,
 ) -> Result<Vec<Bytes>, StorageError> {
     let mut stretches = Vec::new();
     let mut budget = range.max_bytes;
-    for_each_chunk(database, number, range, |first_offset, chunk, seals| {
+    for_each_chunk(source, number, range, |first_offset, chunk, seals| {
         let (mut taken, mut next) = (0..0, first_offset);
         for batch in checked(number, range, first_offset, chunk.clone(), seals) {
             let batch = match batch {
@@ -401,13 +404,13 @@ pub(super) fn read(
 
 /// The first batch of the range that has a record at or after `timestamp`.
 pub(super) fn find_timestamp(
-    database: &dyn ReadableDatabase,
+    source: Source<'_>,
     number: u64,
     range: ReadRange,
     timestamp: TimestampMs,
 ) -> Result<Option<RecordBatch>, StorageError> {
     let mut found = None;
-    for_each_chunk(database, number, range, |first_offset, chunk, seals| {
+    for_each_chunk(source, number, range, |first_offset, chunk, seals| {
         let mut next = first_offset;
         for batch in checked(number, range, first_offset, chunk, seals) {
             let batch = batch?;
@@ -425,11 +428,23 @@ pub(super) fn find_timestamp(
 /// Hands over chunks from the one that contains `range.from`, with the offset of their first
 /// record; `take` returns the offset behind the chunk to go on.
 fn for_each_chunk(
-    database: &dyn ReadableDatabase,
+    source: Source<'_>,
     number: u64,
     range: ReadRange,
     mut take: impl FnMut(Offset, Bytes, Seals) -> Result<Option<Offset>, StorageError>,
 ) -> Result<(), StorageError> {
+    let database = match source {
+        Source::File(database) => database,
+        Source::Memory(chunks) => {
+            for (first_offset, chunk) in chunks {
+                let seals = Seals::of(range.partition, *first_offset, chunk);
+                if take(*first_offset, chunk.clone(), seals)?.is_none() {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+    };
     let name = file_name(number);
     let TopicPartition { topic, partition } = range.partition;
     let topic = topic.to_bytes();

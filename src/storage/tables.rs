@@ -28,7 +28,7 @@ use crate::types::{
 };
 
 /// Version of everything below. A folder of a newer one is refused.
-pub(super) const FORMAT_VERSION: u64 = 3;
+pub(super) const FORMAT_VERSION: u64 = 4;
 
 /// In every file. Key "version": [`FORMAT_VERSION`] of who made it. Written once.
 pub(super) const FORMAT: TableDefinition<&str, u64> = TableDefinition::new("format");

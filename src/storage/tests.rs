@@ -390,11 +390,15 @@ fn a_newer_format_is_refused_by_name() {
     let database =
         redb::Builder::new().create_with_backend(super::files::Backend(backend)).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(super::tables::FORMAT).unwrap().insert("version", 4).unwrap();
+    let supported = super::tables::FORMAT_VERSION;
+    let newer = supported + 1;
+    transaction.open_table(super::tables::FORMAT).unwrap().insert("version", newer).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let error = Store::open(files, &options(1 << 30), clock()).unwrap_err();
-    assert_eq!(error.to_string(), "meta.redb has format version 4, this program reads version 3");
+    let refused =
+        format!("meta.redb has format version {newer}, this program reads version {supported}");
+    assert_eq!(error.to_string(), refused);
 }
 
 #[test]

@@ -64,6 +64,9 @@ fn a_repair_puts_what_can_be_read_into_place_and_says_what_is_lost() {
     let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
     bytes[at] ^= 1;
     fs::write(&path, &bytes).unwrap();
+    // It may have what the segment lacks.
+    let redo = data.join("redo");
+    fs::write(&redo, vec![0; fs::read(&redo).unwrap().len()]).unwrap();
 
     let report = run(&["check", text(&data)]);
     assert!(!report.status.success());

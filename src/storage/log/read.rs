@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Builder, ReadOnlyDatabase, ReadableDatabase};
+use redb::{Builder, ReadOnlyDatabase};
 
 use super::Log;
 use crate::limits::OPEN_SEGMENTS;
 use crate::record::RecordBatch;
 use crate::storage::files::{Backend, OpenMode};
 use crate::storage::runs::Run;
-use crate::storage::segment::{self, ReadRange};
+use crate::storage::segment::{self, ReadRange, Source};
 use crate::storage::unwind::guarded;
 use crate::storage::{StorageError, at};
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -61,9 +61,10 @@ impl Log {
         until: Offset,
         max_bytes: usize,
     ) -> Result<Vec<Bytes>, StorageError> {
-        let range = range(partition, run, from, until, max_bytes);
         let number = run.segment;
-        self.with_segment(number, |database| segment::read(database, number, range))
+        self.with_segment(number, range(partition, run, from, until, max_bytes), |source, range| {
+            segment::read(source, number, range)
+        })
     }
 
     /// The first batch, from `from` on and before `until`, that has a record at or after a time.
@@ -78,13 +79,14 @@ impl Log {
             let Some(run) = self.runs().at_time(partition, timestamp, from) else { break };
             let range = range(partition, &run, from, until, usize::MAX);
             let number = run.segment;
-            let found = self.with_segment(number, |database| {
-                segment::find_timestamp(database, number, range, timestamp)
+            let found = self.with_segment(number, range, |source, range| {
+                let found = segment::find_timestamp(source, number, range, timestamp)?;
+                Ok((found, range.until))
             });
             match found {
-                Ok(Some(batch)) => return Ok(Some(batch)),
+                Ok((Some(batch), _)) => return Ok(Some(batch)),
                 _ if self.is_elsewhere(partition, range.from, &run) => {}
-                Ok(None) => from = run.end_offset,
+                Ok((None, until)) => from = until,
                 Err(error) => return Err(self.of_run(partition, range.from, &run, error)),
             }
         }
@@ -153,10 +155,13 @@ impl Log {
         now.is_some_and(|now| place(&now) == place(run)) && run.segment != self.active().number
     }
 
+    /// Reads a range where it is: of the active segment what is in the file, or, for who begins
+    /// behind that, what is pending. `read` is told how far the range then goes.
     fn with_segment<T>(
         &self,
         number: u64,
-        read: impl FnOnce(&dyn ReadableDatabase) -> Result<T, StorageError>,
+        range: ReadRange,
+        read: impl FnOnce(Source<'_>, ReadRange) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let name = segment::file_name(number);
         {
@@ -164,11 +169,21 @@ impl Log {
             // Without a database it may be sealed, and its successor not made for want of room.
             let is_sealed = || self.disk_bytes().contains_key(&number);
             if active.number == number && (active.database.is_some() || !is_sealed()) {
-                active.settle()?;
-                return guarded(&name, || read(active.database()?));
+                let ReadRange { partition, from, until, max_bytes, .. } = range;
+                let pending = active.pending();
+                let first_pending = pending.first_offset(partition).unwrap_or(Offset::MAX);
+                if first_pending <= from {
+                    let chunks = pending.chunks(partition, (from, until), max_bytes);
+                    drop(pending);
+                    drop(active);
+                    return read(Source::Memory(&chunks), range);
+                }
+                drop(pending);
+                let range = ReadRange { until: until.min(first_pending), ..range };
+                return guarded(&name, || read(Source::File(active.database()?), range));
             }
         }
-        let result = guarded(&name, || read(&*self.sealed(number)?));
+        let result = guarded(&name, || read(Source::File(&*self.sealed(number)?), range));
         if let Err(StorageError::Damaged { .. }) = result {
             // It may be whole but for what was looked for: it is opened anew the next time.
             self.open_segments().retain(|(open, _)| *open != number);

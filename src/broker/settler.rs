@@ -1,0 +1,74 @@
+//! The settler: a thread that gives the segment what commits have left in the redo file, so that
+//! no commit waits for that.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::storage::{StorageError, StoreReader};
+
+/// The committer's hold on the settler. The thread ends with it.
+#[derive(Debug)]
+pub(super) struct Settler {
+    /// `None` only while it is dropped.
+    signal: Option<SyncSender<()>>,
+    failure: Failure,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What failed, until the committer asks.
+#[derive(Debug, Clone, Default)]
+struct Failure(Arc<Mutex<Option<StorageError>>>);
+
+impl Failure {
+    fn lock(&self) -> MutexGuard<'_, Option<StorageError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Settler {
+    /// Starts the thread.
+    pub(super) fn spawn(store: StoreReader) -> std::io::Result<Self> {
+        let (signal, signals) = sync_channel(1);
+        let failure = Failure::default();
+        let run = {
+            let failure = failure.clone();
+            move || run(&store, &signals, &failure)
+        };
+        let thread = std::thread::Builder::new().name("settler".to_owned()).spawn(run)?;
+        Ok(Self { signal: Some(signal), failure, thread: Some(thread) })
+    }
+
+    /// Has it done soon.
+    pub(super) fn signal(&self) {
+        if let Some(signal) = &self.signal {
+            // Signalled already, it comes all the same.
+            let _ = signal.try_send(());
+        }
+    }
+
+    /// What has failed since the last call. Nothing is lost by it: the redo file has the groups.
+    pub(super) fn take_failure(&self) -> Option<StorageError> {
+        self.failure.lock().take()
+    }
+}
+
+impl Drop for Settler {
+    fn drop(&mut self) {
+        self.signal = None;
+        if let Some(thread) = self.thread.take() {
+            // What it panicked of was printed, and the redo file has what it did not do.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(store: &StoreReader, signals: &Receiver<()>, failure: &Failure) {
+    while signals.recv().is_ok() {
+        match store.settle() {
+            // The committer knows.
+            Ok(()) | Err(StorageError::Failed) => {}
+            Err(error) => *failure.lock() = Some(error),
+        }
+    }
+}
