@@ -23,14 +23,14 @@
 //! - Every durable change is one [`broker::Commit`] or one of the rare admin changes; the
 //!   committer thread is the only writer.
 //! - Nothing is visible before it is durable: the high watermark, pipeline reads and
-//!   acknowledgements move after the segment's fsync returned.
+//!   acknowledgements move after its fsync returned.
 //! - Nothing read back from disk is trusted: a batch's CRC-32C is checked again on read.
 //! - What is not deleted is in one place that a crash leaves: moving, compacting and unlinking
 //!   change the log a run at a time, each in one transaction.
-//! - Every file operation goes through [`storage::Files`], every look at the time through
-//!   [`clock::Clock`], every id out of nothing from [`random`]. `simulation` (tests only) steps
-//!   storage, broker and pipelines in one thread from a seed.
-//!   Apart from compiled plugins, which may be lost and are made again.
+//! - Every file operation goes through [`storage::Files`], apart from compiled plugins, which may be
+//!   lost and are made again; every look at the time through [`clock::Clock`], every id out of
+//!   nothing from [`random`]. `simulation` (tests only) steps storage, broker and pipelines in one
+//!   thread from a seed.
 //! - Every queue, frame, batch and wait has a cap in [`limits`].
 
 pub mod broker;

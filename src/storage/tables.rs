@@ -7,8 +7,8 @@
 //! - `meta.redb`, what the log amounts to: the materialised view of all journals, and the rare
 //!   admin changes, which are written here alone.
 //!
-//! And `redo`, which is none: the last small groups, which the active segment may lack on the disk.
-//! The committer writes; what it holds is void once the segment is synced. See `redo.rs`.
+//! And `redo`, which is none: the last small groups, which the active segment may lack. What it
+//! holds is void once the segment has it. See `redo.rs`.
 //!
 //! Names, key and value types on disk never change their meaning; a change makes a new
 //! [`FORMAT_VERSION`]. Values said to be "postcard" follow the postcard 1.0 specification.
