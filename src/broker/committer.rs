@@ -191,7 +191,9 @@ impl Committer {
             waiting.push((reply, permit));
         }
         let outcomes = self.commit_group(commits);
-        for ((reply, _permit), outcome) in waiting.into_iter().zip(outcomes) {
+        // The last one first: who waits for several does so from the first on, and then finds all
+        // of them.
+        for ((reply, _permit), outcome) in waiting.into_iter().zip(outcomes).rev() {
             // Who asked may be gone; the commit is made all the same.
             let _ = reply.send(outcome);
         }

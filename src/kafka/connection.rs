@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
+use futures_util::FutureExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -142,27 +143,62 @@ async fn read_requests(
 
 const PLACES: u32 = CONNECTION_PIPELINE_REQUESTS as u32;
 
+/// Writes responses in the order of their requests; those that are ready together go out together.
 async fn write_responses(
     mut write: OwnedWriteHalf,
     mut responses: mpsc::Receiver<Queued>,
     memory_is_short: impl Fn() -> bool,
 ) -> Result<(), ConnectionError> {
-    while let Some(Queued { response, _place, _memory }) = responses.recv().await {
-        if let Some(mut segments) = response.await? {
-            let mut stalled_ms = 0;
-            while segments.has_remaining() {
-                let written = write.write_buf(&mut segments);
-                match timeout(Duration::from_millis(WRITE_SHORT_MS), written).await {
-                    Ok(written) => {
-                        written?;
-                        stalled_ms = 0;
-                    }
-                    Err(_) => stalled_ms += WRITE_SHORT_MS,
+    let mut waiting = None;
+    loop {
+        let first = match waiting.take() {
+            Some(queued) => Some(queued),
+            None => responses.recv().await,
+        };
+        let Some(mut first) = first else { return Ok(()) };
+        let mut segments = (&mut first.response).await?.unwrap_or_default();
+        let mut answered = vec![first];
+        let mut failed = None;
+        while let Ok(mut queued) = responses.try_recv() {
+            match (&mut queued.response).now_or_never() {
+                Some(Ok(more)) => {
+                    segments.extend(more.unwrap_or_default());
+                    answered.push(queued);
                 }
-                if stalled_ms >= WRITE_MS || stalled_ms > 0 && memory_is_short() {
-                    return Err(ConnectionError::WriteTimeout { stalled_ms });
+                Some(Err(error)) => {
+                    failed = Some(error);
+                    break;
+                }
+                None => {
+                    waiting = Some(queued);
+                    break;
                 }
             }
+        }
+        write_out(&mut write, segments, &memory_is_short).await?;
+        failed.map_or(Ok(()), Err)?;
+        // Their places and memory are free for others.
+        drop(answered);
+    }
+}
+
+async fn write_out(
+    write: &mut OwnedWriteHalf,
+    mut segments: Segments,
+    memory_is_short: impl Fn() -> bool,
+) -> Result<(), ConnectionError> {
+    let mut stalled_ms = 0;
+    while segments.has_remaining() {
+        let written = write.write_buf(&mut segments);
+        match timeout(Duration::from_millis(WRITE_SHORT_MS), written).await {
+            Ok(written) => {
+                written?;
+                stalled_ms = 0;
+            }
+            Err(_) => stalled_ms += WRITE_SHORT_MS,
+        }
+        if stalled_ms >= WRITE_MS || stalled_ms > 0 && memory_is_short() {
+            return Err(ConnectionError::WriteTimeout { stalled_ms });
         }
     }
     Ok(())

@@ -176,6 +176,13 @@ impl Writer {
 #[derive(Debug, Clone, Default)]
 pub struct Segments(VecDeque<Bytes>);
 
+impl Segments {
+    /// Appends what is to be sent behind it.
+    pub(super) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+}
+
 impl Buf for Segments {
     fn remaining(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
