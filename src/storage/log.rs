@@ -70,13 +70,15 @@ struct Active {
     file: SegmentFile,
     /// `None` only after a failed write.
     database: Option<Database>,
-    /// Groups that are durable in the redo file and not in the database yet.
+    /// Groups that are durable in the redo file and not in the database yet: at most what that
+    /// file holds.
     pending: Mutex<Vec<LoggedGroup>>,
 }
 
 impl Active {
-    fn new(number: u64, ActiveSegment { database, file }: ActiveSegment) -> Self {
-        Self { number, file, database: Some(database), pending: Mutex::default() }
+    fn new(number: u64, open: ActiveSegment, pending: Vec<LoggedGroup>) -> Self {
+        let ActiveSegment { database, file } = open;
+        Self { number, file, database: Some(database), pending: Mutex::new(pending) }
     }
 
     fn database(&self) -> Result<&Database, StorageError> {
@@ -87,22 +89,23 @@ impl Active {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what is pending to the database, so that it is found there.
+    /// Writes what is pending to the database. Who reads finds it in memory until then, and need
+    /// not wait meanwhile: only the writer calls this.
     fn settle(&self) -> Result<(), StorageError> {
-        let mut pending = self.pending();
-        if !pending.is_empty() {
-            segment::append(self.database()?, self.number, pending.iter(), Durability::None)?;
-            pending.clear();
+        let groups = self.pending().clone();
+        if !groups.is_empty() {
+            segment::append(self.database()?, self.number, groups.iter(), Durability::None)?;
+            self.pending().clear();
         }
         Ok(())
     }
 
     /// Writes what is pending and one more group. All is durable in the segment when it returns.
     fn sync(&self, group: Option<&LoggedGroup>) -> Result<(), StorageError> {
-        let mut pending = self.pending();
+        let pending = self.pending().clone();
         let groups = pending.iter().chain(group);
         segment::append(self.database()?, self.number, groups, Durability::Immediate)?;
-        pending.clear();
+        self.pending().clear();
         Ok(())
     }
 
@@ -166,13 +169,13 @@ impl Log {
         let (active, written) = match unsealed[..] {
             [] => {
                 let number = sealed.disk_bytes.keys().max().map_or(1, |last| last + 1);
-                let active = Active::new(number, segment::create(&*files, number)?);
+                let active = Active::new(number, segment::create(&*files, number)?, Vec::new());
                 (active, Written { last_sequence, ..Written::default() })
             }
             [number] => {
                 let open = segment::open_active(&*files, number)?;
-                replay_redo(&redo, &open.database, number, last_sequence)?;
-                recover_active(open, number, last_sequence, &mut runs, meta)?
+                let pending = unsettled(&redo, &open.database, number, last_sequence)?;
+                recover_active((open, pending), number, last_sequence, &mut runs, meta)?
             }
             [first, second, ..] => {
                 return Err(StorageError::SegmentUnexpected {
@@ -297,7 +300,7 @@ impl Log {
         }
         let next = segment::create(&*self.files, number)?;
         tracing::info!(sealed, active = number, "began a new segment");
-        *active = Active::new(number, next);
+        *active = Active::new(number, next, Vec::new());
         *written = Written { last_sequence: written.last_sequence, ..Written::default() };
         Ok(())
     }
@@ -330,14 +333,17 @@ impl Log {
         }
         let open = segment::reopen_active(&*self.files, &active.file, number)?;
         let before = written.first_sequence.map_or(written.last_sequence, |first| first - 1);
-        replay_redo(&self.redo, &open.database, number, before)?;
-        let found = segment::last_sequence(&open.database, number)?;
+        let pending = unsettled(&self.redo, &open.database, number, before)?;
+        let found = match pending.last() {
+            Some(last) => Some(last.sequence),
+            None => segment::last_sequence(&open.database, number)?,
+        };
         let expected = written.first_sequence.map(|_| written.last_sequence);
         if found != expected {
             let file = segment::file_name(number);
             return Err(StorageError::Diverged { file, found, expected });
         }
-        *active = Active::new(number, open);
+        *active = Active::new(number, open, pending);
         Ok(())
     }
 
@@ -357,6 +363,10 @@ impl Log {
     /// Bytes of a partition's record batches.
     pub(super) fn bytes(&self, partition: TopicPartition) -> u64 {
         self.runs().of(partition).iter().map(|run| run.bytes).sum()
+    }
+
+    pub(super) fn room(&self) -> Option<(u64, u64)> {
+        self.files.room()
     }
 
     /// Where the files are.
@@ -469,21 +479,20 @@ fn remove_file(files: &dyn Files, number: u64, is_there: bool) -> Result<(), Sto
     files.sync_dir(segment::DIR).map_err(at(segment::DIR))
 }
 
-/// Writes to the active segment the groups that the redo file has and it lacks. Durable it is by
-/// the redo file.
-fn replay_redo(
+/// The groups that the redo file has and the active segment lacks.
+fn unsettled(
     redo: &RedoLog,
     database: &Database,
     number: u64,
     sealed_last_sequence: u64,
-) -> Result<(), StorageError> {
+) -> Result<Vec<LoggedGroup>, StorageError> {
     let last = segment::last_sequence(database, number)?;
     let mut last_sequence = last.unwrap_or(sealed_last_sequence);
     let mut groups = redo.read_all().map_err(at(redo::FILE))?;
     groups.retain(|group| group.sequence > last_sequence);
     if groups.is_empty() {
         redo.begin_anew();
-        return Ok(());
+        return Ok(groups);
     }
     for &LoggedGroup { sequence, .. } in &groups {
         if sequence != last_sequence + 1 {
@@ -491,15 +500,14 @@ fn replay_redo(
         }
         last_sequence = sequence;
     }
-    segment::append(database, number, groups.iter(), Durability::None)?;
-    tracing::info!(segment = number, groups = groups.len(), "replayed the redo file");
-    Ok(())
+    tracing::info!(segment = number, groups = groups.len(), "read the redo file");
+    Ok(groups)
 }
 
 /// Learns from the journal of the segment that was active what it holds, and replays the
 /// entries that `meta` has not applied.
 fn recover_active(
-    open: ActiveSegment,
+    (open, pending): (ActiveSegment, Vec<LoggedGroup>),
     number: u64,
     sealed_last_sequence: u64,
     runs: &mut Runs,
@@ -509,7 +517,7 @@ fn recover_active(
     let mut last_sequence = sealed_last_sequence;
     let (mut bytes, mut replayed) = (0, 0_u64);
     let applied = meta.applied();
-    segment::journal(&open.database, number, |sequence, effects| {
+    segment::journal(&open.database, number, &pending, |sequence, effects| {
         if sequence != last_sequence + 1 {
             return Err(StorageError::JournalGap { segment: number, last_sequence, sequence });
         }
@@ -539,6 +547,6 @@ fn recover_active(
     if replayed > 0 {
         tracing::info!(segment = number, entries = replayed, "replayed the journal");
     }
-    let active = Active::new(number, open);
+    let active = Active::new(number, open, pending);
     Ok((active, Written { bytes, first_sequence, last_sequence }))
 }

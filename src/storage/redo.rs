@@ -3,10 +3,11 @@
 //! A small transaction of redb is some ten pages all over the segment, and to make and sync them
 //! takes about twice as long as to sync the group's bytes in one place. So a small group goes to
 //! the redo file first, in one piece and into blocks that the file has already; when that is
-//! synced the group is durable. Its transaction in the segment follows, without a sync of its own:
-//! together with others, or when someone wants to read it there. The segment is synced when the
+//! synced the group is durable. Its transaction in the segment follows together with others,
+//! without a sync of its own; until then it is read from memory. The segment is synced when the
 //! redo file is half full and nobody waits, when a group is large, and when it is closed. After a
-//! crash the groups that the segment lacks are written to it again.
+//! crash, or a write that failed, the groups that the segment lacks are read into memory from here:
+//! to be served they need no room on the disk.
 //!
 //! The file holds records, each beginning at a multiple of [`ALIGN`], numbers little-endian:
 //!

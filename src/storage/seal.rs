@@ -51,6 +51,11 @@ pub(super) struct Seals {
 }
 
 impl Seals {
+    /// Those of a chunk that is in memory.
+    pub(super) fn of(place: TopicPartition, first: Offset, batches: &[u8]) -> Self {
+        Self { seals: seals(place, first, batches).into(), next: 0 }
+    }
+
     /// Whether the next batch is the one that was written.
     pub(super) fn fit(&mut self, place: TopicPartition, first: Offset, batch: &[u8]) -> bool {
         let seal_at = self.next..self.next + SEAL_BYTES;

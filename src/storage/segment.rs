@@ -1,5 +1,6 @@
 //! One redb file of the log: the chunks and journal entries of its groups.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -59,6 +60,11 @@ impl LoggedGroup {
             bytes: bytes.clone(),
         };
         Self { sequence, entry: entry.into(), chunks: chunks.iter().map(logged).collect() }
+    }
+
+    /// Those of its chunks that are of one partition.
+    fn of(&self, partition: TopicPartition) -> impl Iterator<Item = &LoggedChunk> {
+        self.chunks.iter().filter(move |chunk| chunk.partition == partition)
     }
 
     /// Bytes of all its values.
@@ -281,10 +287,11 @@ pub(super) fn renew(files: &dyn Files, name: &str) -> Result<(), StorageError> {
     copy().map_err(at(name))
 }
 
-/// Reads the journal entries of a segment, in order.
+/// Reads the journal entries of a segment, in order: those in the database, and those that wait.
 pub(super) fn journal(
     database: &Database,
     number: u64,
+    waiting: &[LoggedGroup],
     mut entry: impl FnMut(u64, Effects) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
     let name = file_name(number);
@@ -295,6 +302,9 @@ pub(super) fn journal(
             let (sequence, bytes) = row.map_err(at(&name))?;
             let sequence = sequence.value();
             entry(sequence, decode_entry(number, sequence, bytes.value())?)?;
+        }
+        for LoggedGroup { sequence, entry: bytes, .. } in waiting {
+            entry(*sequence, Effects::decode(number, *sequence, bytes)?)?;
         }
         Ok(())
     })
@@ -348,6 +358,20 @@ pub(super) fn salvage(backend: Box<dyn StorageBackend>, number: u64) -> Salvaged
     salvaged
 }
 
+/// Chunks of one partition that are durable and not in the database yet, by the offset of their
+/// first record.
+#[derive(Debug, Default)]
+pub(super) struct WaitingChunks {
+    chunks: BTreeMap<Offset, Bytes>,
+}
+
+impl WaitingChunks {
+    pub(super) fn new(partition: TopicPartition, groups: &[LoggedGroup]) -> Self {
+        let chunks = groups.iter().flat_map(|group| group.of(partition));
+        Self { chunks: chunks.map(|chunk| (chunk.first_offset, chunk.bytes.clone())).collect() }
+    }
+}
+
 /// What to read of one partition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadRange {
@@ -365,13 +389,13 @@ pub(super) struct ReadRange {
 /// Reads batches of a partition, each one's CRC and place checked: stretches of one or more
 /// batches. What is good before something unreadable is returned; an error is its own read.
 pub(super) fn read(
-    database: &dyn ReadableDatabase,
+    (database, waiting): (&dyn ReadableDatabase, &WaitingChunks),
     number: u64,
     range: ReadRange,
 ) -> Result<Vec<Bytes>, StorageError> {
     let mut stretches = Vec::new();
     let mut budget = range.max_bytes;
-    for_each_chunk(database, number, range, |first_offset, chunk, seals| {
+    for_each_chunk((database, waiting), number, range, |first_offset, chunk, seals| {
         let (mut taken, mut next) = (0..0, first_offset);
         for batch in checked(number, range, first_offset, chunk.clone(), seals) {
             let batch = match batch {
@@ -401,13 +425,13 @@ pub(super) fn read(
 
 /// The first batch of the range that has a record at or after `timestamp`.
 pub(super) fn find_timestamp(
-    database: &dyn ReadableDatabase,
+    (database, waiting): (&dyn ReadableDatabase, &WaitingChunks),
     number: u64,
     range: ReadRange,
     timestamp: TimestampMs,
 ) -> Result<Option<RecordBatch>, StorageError> {
     let mut found = None;
-    for_each_chunk(database, number, range, |first_offset, chunk, seals| {
+    for_each_chunk((database, waiting), number, range, |first_offset, chunk, seals| {
         let mut next = first_offset;
         for batch in checked(number, range, first_offset, chunk, seals) {
             let batch = batch?;
@@ -425,7 +449,7 @@ pub(super) fn find_timestamp(
 /// Hands over chunks from the one that contains `range.from`, with the offset of their first
 /// record; `take` returns the offset behind the chunk to go on.
 fn for_each_chunk(
-    database: &dyn ReadableDatabase,
+    (database, waiting): (&dyn ReadableDatabase, &WaitingChunks),
     number: u64,
     range: ReadRange,
     mut take: impl FnMut(Offset, Bytes, Seals) -> Result<Option<Offset>, StorageError>,
@@ -441,14 +465,39 @@ fn for_each_chunk(
         .next_back()
         .transpose()
         .map_err(at(&name))?;
-    let first = first.map_or(range.from, |(key, _)| key.value().2);
-    let chunks = table
+    let first = first.map(|(key, _)| key.value().2);
+    let waits = waiting.chunks.range(..=range.from).next_back().map(|(first, _)| *first);
+    let first = first.max(waits).unwrap_or(range.from);
+    let mut stored = table
         .range((&topic, partition, first)..(&topic, partition, range.until))
-        .map_err(at(&name))?;
+        .map_err(at(&name))?
+        .map(|row| row.map(|(key, value)| (key.value().2, value)))
+        .peekable();
+    let mut waiting = waiting.chunks.range(first..range.until.max(first)).peekable();
     let mut expected = range.from;
-    for chunk in chunks {
-        let (key, value) = chunk.map_err(at(&name))?;
-        let first_offset = key.value().2;
+    loop {
+        // The next of both; one that came into the database meanwhile is the same in both.
+        let next_stored = match stored.peek() {
+            Some(Ok((first_offset, _))) => Some(*first_offset),
+            Some(Err(_)) | None => None,
+        };
+        let waits = waiting
+            .next_if(|(first_offset, _)| next_stored.is_none_or(|stored| **first_offset <= stored));
+        let stored = match waits {
+            Some((first_offset, _)) if next_stored != Some(*first_offset) => None,
+            _ => stored.next().transpose().map_err(at(&name))?,
+        };
+        let (first_offset, whole) = match (stored, waits) {
+            // Copied out: a page must not be pinned by what becomes of its bytes.
+            (Some((first_offset, value)), _) => {
+                (first_offset, seal::split(Bytes::copy_from_slice(value.value())))
+            }
+            (None, Some((first_offset, chunk))) => (
+                *first_offset,
+                Some((chunk.clone(), Seals::of(range.partition, *first_offset, chunk))),
+            ),
+            (None, None) => break,
+        };
         if !range.sparse && first_offset > expected {
             if expected > range.from {
                 break;
@@ -456,8 +505,6 @@ fn for_each_chunk(
             let reason = "nothing is there".to_owned();
             return Err(corrupt(number, range.partition, (expected, first_offset), reason));
         }
-        // Copied out: a page must not be pinned by what becomes of its bytes.
-        let whole = seal::split(Bytes::copy_from_slice(value.value()));
         let taken = match whole {
             Some((chunk, seals)) => take(first_offset, chunk, seals),
             None => {
@@ -473,9 +520,10 @@ fn for_each_chunk(
                 let after = (&topic, partition, first_offset + 1);
                 let next = table.range(after..(&topic, partition, range.until));
                 let next = next.map_err(at(&name))?.next().transpose().map_err(at(&name))?;
-                let end_offset = next.map_or(range.until, |(key, _)| key.value().2);
+                let next = next.map_or(range.until, |(key, _)| key.value().2);
+                let waits = waiting.peek().map_or(range.until, |(first_offset, _)| **first_offset);
                 // Where a key is damaged as well, who reads on must get on.
-                let end_offset = end_offset.max(offset + 1);
+                let end_offset = next.min(waits).max(offset + 1);
                 return Err(corrupt(number, range.partition, (offset, end_offset), reason));
             }
             Err(error) => return Err(error),

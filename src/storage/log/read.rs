@@ -10,7 +10,7 @@ use crate::limits::OPEN_SEGMENTS;
 use crate::record::RecordBatch;
 use crate::storage::files::{Backend, OpenMode};
 use crate::storage::runs::Run;
-use crate::storage::segment::{self, ReadRange};
+use crate::storage::segment::{self, ReadRange, WaitingChunks};
 use crate::storage::unwind::guarded;
 use crate::storage::{StorageError, at};
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -63,7 +63,7 @@ impl Log {
     ) -> Result<Vec<Bytes>, StorageError> {
         let range = range(partition, run, from, until, max_bytes);
         let number = run.segment;
-        self.with_segment(number, |database| segment::read(database, number, range))
+        self.with_segment(partition, number, |from| segment::read(from, number, range))
     }
 
     /// The first batch, from `from` on and before `until`, that has a record at or after a time.
@@ -78,8 +78,8 @@ impl Log {
             let Some(run) = self.runs().at_time(partition, timestamp, from) else { break };
             let range = range(partition, &run, from, until, usize::MAX);
             let number = run.segment;
-            let found = self.with_segment(number, |database| {
-                segment::find_timestamp(database, number, range, timestamp)
+            let found = self.with_segment(partition, number, |from| {
+                segment::find_timestamp(from, number, range, timestamp)
             });
             match found {
                 Ok(Some(batch)) => return Ok(Some(batch)),
@@ -153,10 +153,13 @@ impl Log {
         now.is_some_and(|now| place(&now) == place(run)) && run.segment != self.active().number
     }
 
+    /// Reads of one partition in a segment. Nothing is written for it: what the active one's
+    /// database has not got yet is in memory.
     fn with_segment<T>(
         &self,
+        partition: TopicPartition,
         number: u64,
-        read: impl FnOnce(&dyn ReadableDatabase) -> Result<T, StorageError>,
+        read: impl FnOnce((&dyn ReadableDatabase, &WaitingChunks)) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let name = segment::file_name(number);
         {
@@ -164,11 +167,13 @@ impl Log {
             // Without a database it may be sealed, and its successor not made for want of room.
             let is_sealed = || self.disk_bytes().contains_key(&number);
             if active.number == number && (active.database.is_some() || !is_sealed()) {
-                active.settle()?;
-                return guarded(&name, || read(active.database()?));
+                // Before the database is looked at: what leaves here meanwhile is found there.
+                let waiting = WaitingChunks::new(partition, &active.pending());
+                return guarded(&name, || read((active.database()?, &waiting)));
             }
         }
-        let result = guarded(&name, || read(&*self.sealed(number)?));
+        let nothing = WaitingChunks::default();
+        let result = guarded(&name, || read((&*self.sealed(number)?, &nothing)));
         if let Err(StorageError::Damaged { .. }) = result {
             // It may be whole but for what was looked for: it is opened anew the next time.
             self.open_segments().retain(|(open, _)| *open != number);
