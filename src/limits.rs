@@ -110,6 +110,9 @@ pub const LOOKUPS: usize = 16;
 /// Unreadable places on disk that are told one by one.
 pub const UNREADABLE_PLACES: usize = 1_000;
 
+/// What records must leave free of the disk, bytes: room for a group that is under way, for
+/// `meta.redb`, and for moving what lives out of a segment.
+pub const MIN_FREE_BYTES: u64 = 64 * MIB as u64;
 /// How long no write is tried after one that failed, milliseconds; doubled as long as they fail.
 pub const OUTAGE_MS: u64 = 1_000;
 /// Longest such time, milliseconds.
@@ -266,6 +269,9 @@ pub const PLUGIN_ERROR_BYTES: usize = 4 * KIB;
 pub const PLUGIN_LOG_BYTES: usize = 4 * KIB;
 /// Log lines taken from one plugin call. Part of the contract in `wit/`.
 pub const PLUGIN_LOG_LINES: usize = 100;
+/// Log text taken from one step's instances for one source partition in a second, bytes: a plugin
+/// must not fill the disk with its log.
+pub const PLUGIN_LOG_BYTES_PER_SECOND: usize = 256 * KIB;
 /// Plugin instances of one broker; also the size of the instance pool.
 pub const PLUGIN_INSTANCES: u32 = 1_000;
 
@@ -388,6 +394,7 @@ const _: () = {
     assert!(PLUGIN_COMPILED_BYTES as u64 <= PLUGIN_CACHE_BYTES);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
     assert!(REDO_GROUP_BYTES as u64 <= REDO_BYTES_MIN / 2);
+    assert!(GROUP_BYTES as u64 + BATCH_BYTES_MAX as u64 <= MIN_FREE_BYTES);
     assert!(HTTP_BATCH_BYTES < BATCH_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= HTTP_BODY_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);
