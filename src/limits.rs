@@ -60,14 +60,16 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 256 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Size of the redo file, bytes. Half of it, 512 of the smallest groups, is written to the segment
+/// Size of the redo file, bytes. Half of it, 1,024 of the smallest groups, is written to the segment
 /// while the other half fills; that much memory holds what is not written yet.
-pub const REDO_BYTES: u64 = 4 * MIB as u64;
+pub const REDO_BYTES: u64 = 8 * MIB as u64;
 /// Least size of the redo file; small ones serve tests.
 pub const REDO_BYTES_MIN: u64 = 32 * KIB as u64;
 /// A group that goes through the redo file, bytes at most. Of a larger one the disk's bandwidth is
 /// the cost, and writing it twice doubles it.
 pub const REDO_GROUP_BYTES: usize = 256 * KIB;
+/// The same of a group of many chunks, bytes a chunk: there a transaction's pages are the cost.
+pub const REDO_CHUNK_BYTES: usize = 16 * KIB;
 /// Largest chunk, bytes, unless a single batch is larger.
 pub const CHUNK_BYTES: usize = MIB;
 /// Bytes on disk of a run, the stretch of a partition that retention, moving and compaction take
@@ -107,6 +109,9 @@ pub const LOOKUPS: usize = 16;
 /// Unreadable places on disk that are told one by one.
 pub const UNREADABLE_PLACES: usize = 1_000;
 
+/// What records must leave free of the disk, bytes: room for a group that is under way, for
+/// `meta.redb`, and for moving what lives out of a segment.
+pub const MIN_FREE_BYTES: u64 = 64 * MIB as u64;
 /// How long no write is tried after one that failed, milliseconds; doubled as long as they fail.
 pub const OUTAGE_MS: u64 = 1_000;
 /// Longest such time, milliseconds.
@@ -263,6 +268,9 @@ pub const PLUGIN_ERROR_BYTES: usize = 4 * KIB;
 pub const PLUGIN_LOG_BYTES: usize = 4 * KIB;
 /// Log lines taken from one plugin call. Part of the contract in `wit/`.
 pub const PLUGIN_LOG_LINES: usize = 100;
+/// Log text taken from one step's instances for one source partition in a second, bytes: a plugin
+/// must not fill the disk with its log.
+pub const PLUGIN_LOG_BYTES_PER_SECOND: usize = 256 * KIB;
 /// Plugin instances of one broker; also the size of the instance pool.
 pub const PLUGIN_INSTANCES: u32 = 1_000;
 
@@ -385,6 +393,7 @@ const _: () = {
     assert!(PLUGIN_COMPILED_BYTES as u64 <= PLUGIN_CACHE_BYTES);
     assert!(SEGMENT_BYTES_MIN < SEGMENT_BYTES);
     assert!(REDO_GROUP_BYTES as u64 <= REDO_BYTES / 2);
+    assert!(GROUP_BYTES as u64 + BATCH_BYTES_MAX as u64 <= MIN_FREE_BYTES);
     assert!(HTTP_BATCH_BYTES < BATCH_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= HTTP_BODY_BYTES);
     assert!(HTTP_PRODUCE_BYTES <= COMMIT_QUEUE_BYTES);

@@ -229,6 +229,7 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
             ms: config.keeping.retention_ms,
             bytes: config.keeping.retention_bytes,
         },
+        min_free_bytes: config.keeping.min_free_bytes,
         tail_bytes: config.keeping.tail_bytes,
         response_bytes: config.clients.response_bytes,
     };

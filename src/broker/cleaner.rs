@@ -175,16 +175,23 @@ impl Cleaner {
             let _ = hand.run(move |committer| committer.admin(|store| store.unlink(segment)));
         }
         self.roll_if_due(hand, &segments, &topics, now);
+        let is_short = self.shared.look_at_room().is_some();
+        if is_short {
+            // Begun before; what is chosen now fits in what is left.
+            (self.emptying, self.pass) = (None, None);
+        }
         if self.emptying.is_some() || self.pass.is_some() {
             return;
         }
         let segment_bytes = self.shared.store.segment_bytes();
         let readable = |s: &&SegmentUse| !self.unreadable.0.contains(&s.segment);
-        let sealed: Vec<_> = segments.iter().filter(readable).copied().collect();
+        let room = self.shared.store.room().map_or(u64::MAX, |(_, free)| free);
+        let fits = |s: &&SegmentUse| s.live_bytes.unwrap_or(0) <= room / 2;
+        let sealed: Vec<_> = segments.iter().filter(readable).filter(fits).copied().collect();
         self.urgent = excess_bytes(&sealed) > segment_bytes;
         if let Some(segment) = to_empty(&sealed, segment_bytes) {
             self.emptying = Some((segment, self.shared.store.runs_of_segment(segment).into()));
-        } else {
+        } else if !is_short {
             let active = segments.iter().find(|s| s.active).map_or(0, |s| s.segment);
             self.choose_pass(hand, &topics, active, now_ms);
         }

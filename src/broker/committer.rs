@@ -208,9 +208,15 @@ impl Committer {
             let refused = || Err(CommitError::Storage(reason.clone()));
             return commits.iter().map(|_| refused()).collect();
         }
+        let brings_records = |commit: &Commit| !commit.appends.is_empty();
+        let has_records = commits.iter().any(brings_records);
+        let shortage = if has_records { self.shared.look_at_room() } else { None };
         let mut group = GroupBuilder::default();
-        let outcomes: Vec<_> =
-            commits.into_iter().map(|commit| self.admit(&mut group, commit)).collect();
+        let admit = |commit| match &shortage {
+            Some(reason) if brings_records(&commit) => Err(CommitError::Storage(reason.clone())),
+            _ => self.admit(&mut group, commit),
+        };
+        let outcomes: Vec<_> = commits.into_iter().map(admit).collect();
         if group.is_empty() {
             return outcomes;
         }

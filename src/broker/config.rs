@@ -1,6 +1,8 @@
 //! What a whole broker goes by, beside the settings of its topics.
 
-use crate::limits::{DEFAULT_PARTITIONS, RESPONSE_BYTES_IN_FLIGHT, RETENTION_HOURS, TAIL_BYTES};
+use crate::limits::{
+    DEFAULT_PARTITIONS, MIN_FREE_BYTES, RESPONSE_BYTES_IN_FLIGHT, RETENTION_HOURS, TAIL_BYTES,
+};
 use crate::types::PartitionIndex;
 
 /// What can be set of a broker.
@@ -10,6 +12,8 @@ pub struct BrokerConfig {
     pub default_partitions: PartitionIndex,
     /// What topics keep that do not say so themselves.
     pub retention: DefaultRetention,
+    /// What records must leave free of the disk, bytes.
+    pub min_free_bytes: u64,
     /// Memory for recent records, bytes.
     pub tail_bytes: usize,
     /// Memory for records on their way to clients, bytes.
@@ -36,6 +40,7 @@ impl Default for BrokerConfig {
         Self {
             default_partitions: DEFAULT_PARTITIONS,
             retention: DefaultRetention::default(),
+            min_free_bytes: MIN_FREE_BYTES,
             tail_bytes: TAIL_BYTES,
             response_bytes: RESPONSE_BYTES_IN_FLIGHT,
         }

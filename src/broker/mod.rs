@@ -26,6 +26,7 @@ mod outage;
 mod producers;
 mod read_memory;
 mod retention;
+mod room;
 mod settings;
 mod settler;
 mod standing;
@@ -122,6 +123,8 @@ struct Shared {
     read_memory: ReadMemory,
     lookups: Semaphore,
     watching: Semaphore,
+    /// Why no records are taken at the moment, for want of room on the disk.
+    shortage: watch::Sender<Option<String>>,
     /// Why the storage takes no writes at the moment.
     outage: watch::Sender<Option<String>>,
     /// Why it never will again.
@@ -232,6 +235,7 @@ impl Broker {
             lookups: Semaphore::new(LOOKUPS),
             watching: Semaphore::new(FETCH_WATCHED_PARTITIONS),
             config,
+            shortage: watch::Sender::new(None),
             outage: watch::Sender::new(None),
             loss: watch::Sender::new(None),
         });
@@ -450,10 +454,11 @@ impl Broker {
         self.blocking(move |shared| shared.store.component(&digest)).await
     }
 
-    /// Why the storage takes no writes at the moment, if it does not: a write has failed. Until it
-    /// is opened again nothing is acknowledged, and what is durable can be read.
+    /// Why the storage takes nothing at the moment, if it does not: a write has failed, and until
+    /// it is opened again nothing is acknowledged; or there is too little room on the disk, and no
+    /// records are taken. What is durable can be read.
     pub fn outage(&self) -> Option<String> {
-        self.shared.outage()
+        self.shared.outage().or_else(|| self.shared.shortage())
     }
 
     /// Resolves when the storage is lost for good, with the reason.

@@ -41,6 +41,10 @@ pub(super) struct TuningArgs {
     #[arg(long, value_name = "MS", env = "MILLSTREAM_PRODUCER_EXPIRATION_MS")]
     producer_expiration_ms: Option<i64>,
 
+    /// What records leave free of the disk; below it none are taken [default: 64MiB].
+    #[arg(long, value_name = "SIZE", env = "MILLSTREAM_MIN_FREE_DISK")]
+    min_free_disk: Option<String>,
+
     /// Memory for recent records, which consumers at the tail read [default: 128MiB].
     #[arg(long, value_name = "SIZE", env = "MILLSTREAM_TAIL_SIZE")]
     tail_size: Option<String>,
@@ -79,6 +83,7 @@ impl TuningArgs {
             retention_size: self.retention_size,
             offsets_retention_minutes: self.offsets_retention_minutes,
             producer_expiration_ms: self.producer_expiration_ms,
+            min_free_disk: self.min_free_disk,
             tail_size: self.tail_size,
             max_connections: self.max_connections,
             max_connections_per_ip: self.max_connections_per_ip,

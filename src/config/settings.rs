@@ -9,9 +9,9 @@ use super::listen::{Listen, advertised};
 use super::value::{number, size};
 use crate::limits::{
     CONNECTION_IDLE_MS, CONNECTIONS, DEFAULT_PARTITIONS, GROUP_INITIAL_REBALANCE_DELAY_MS,
-    MEMORY_BYTES_MIN, OFFSETS_RETENTION_MINUTES, PARTITIONS, PRODUCER_EXPIRATION_MS,
-    REQUEST_BYTES_IN_FLIGHT, RESPONSE_BYTES_IN_FLIGHT, RETENTION_HOURS, SEGMENT_BYTES,
-    SEGMENT_BYTES_MIN, TAIL_BYTES,
+    MEMORY_BYTES_MIN, MIN_FREE_BYTES, OFFSETS_RETENTION_MINUTES, PARTITIONS,
+    PRODUCER_EXPIRATION_MS, REQUEST_BYTES_IN_FLIGHT, RESPONSE_BYTES_IN_FLIGHT, RETENTION_HOURS,
+    SEGMENT_BYTES, SEGMENT_BYTES_MIN, TAIL_BYTES,
 };
 
 /// Folder of the store unless told otherwise.
@@ -51,6 +51,8 @@ pub struct Settings {
     pub offsets_retention_minutes: Option<i64>,
     /// How long a silent producer is remembered, milliseconds.
     pub producer_expiration_ms: Option<i64>,
+    /// What records must leave free of the disk, as `64MiB`.
+    pub min_free_disk: Option<String>,
     /// Memory for recent records, as `128MiB`.
     pub tail_size: Option<String>,
     /// Connections of Kafka clients at one time.
@@ -105,6 +107,8 @@ pub struct Keeping {
     pub offsets_retention_ms: i64,
     /// How long a silent producer is remembered, milliseconds.
     pub producer_expiration_ms: i64,
+    /// What records must leave free of the disk, bytes.
+    pub min_free_bytes: u64,
     /// Memory for recent records, bytes.
     pub tail_bytes: usize,
 }
@@ -170,6 +174,7 @@ impl Settings {
             retention_size,
             offsets_retention_minutes,
             producer_expiration_ms,
+            min_free_disk,
             tail_size,
             max_connections,
             max_connections_per_ip,
@@ -239,6 +244,7 @@ impl Keeping {
         )?;
         let segment = to(SEGMENT_BYTES_MIN)..=1 << 40;
         let segment_size = set.segment_size.as_deref();
+        let min_free = set.min_free_disk.as_deref();
         Ok(Self {
             segment_bytes: to(size("--segment-size", segment_size, segment, to(SEGMENT_BYTES))?),
             retention_ms: (hours >= 0).then_some(hours * HOUR_MS),
@@ -250,6 +256,7 @@ impl Keeping {
                 1..=YEAR_MS,
                 PRODUCER_EXPIRATION_MS,
             )?,
+            min_free_bytes: to(size("--min-free-disk", min_free, 0..=1 << 40, to(MIN_FREE_BYTES))?),
             tail_bytes: memory("--tail-size", set.tail_size.as_deref(), TAIL_BYTES)?,
         })
     }

@@ -259,7 +259,8 @@ impl Assembly {
         record: &Record,
         terms: Option<&Terms>,
     ) -> Result<(), BatchError> {
-        let terms = terms.cloned().unwrap_or_default();
+        // What their topics ask of the records' times was judged when they were placed.
+        let terms = terms.map(Terms::at_any_time).unwrap_or_default();
         let (bytes, most) = (record_bytes(record), batch_bytes(&terms));
         if bytes > most {
             self.close(partition)?;

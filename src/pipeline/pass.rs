@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::placed::Placed;
+use super::placed::{Excused, Placed};
 use crate::limits::PLUGIN_BATCH_MS;
 use crate::plugin::{Emitted, Failure};
 use crate::record::Record;
@@ -46,6 +46,11 @@ pub(super) struct Run<'b> {
 }
 
 impl Run<'_> {
+    /// The time of a source record: its topic has accepted it.
+    pub(super) fn kept_time(&self, source: usize) -> Excused {
+        Excused::Kept(self.batch.get(source).map_or(-1, |record| record.timestamp))
+    }
+
     /// Leaves a source record and those behind it to the next batch; but not the first one, so
     /// that there is progress.
     pub(super) fn cut_before(&mut self, source: Option<usize>) {

@@ -9,8 +9,8 @@ use crate::limits::{
     STEP_OUTPUT_RECORDS,
 };
 use crate::plugin::{Emitted, Failure, FailureReason, LimitHit, LimitKind};
-use crate::record::{BatchBuilder, Compression, Record, Terms};
-use crate::types::{PartitionIndex, TopicName};
+use crate::record::{BatchBuilder, Compression, Record, RecordProblem, Terms};
+use crate::types::{PartitionIndex, TimestampMs, TopicName};
 
 /// A record to write, and the index of the source record in its batch that it was made of.
 #[derive(Debug)]
@@ -60,9 +60,31 @@ pub(super) type AllTerms = BTreeMap<TopicName, Terms>;
 /// How many partitions they have.
 pub(super) type Partitions = BTreeMap<TopicName, PartitionIndex>;
 
+/// Which times its topic need not accept of a record.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Excused {
+    /// This one, its source record's, however far ahead: the source topic accepted it, and the
+    /// clock may have been set back since.
+    Kept(TimestampMs),
+    /// Any: a dead letter is its source record as it came.
+    Letter,
+}
+
+impl Excused {
+    fn excuses(self, problem: &RecordProblem) -> bool {
+        match (self, problem) {
+            (Self::Kept(kept), RecordProblem::Untimely { timestamp, latest, .. }) => {
+                *timestamp == kept && timestamp > latest
+            }
+            (Self::Letter, RecordProblem::Untimely { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Puts a record in an output, if its topic accepts it.
 pub(super) fn place(
-    source: usize,
+    (source, excused): (usize, Excused),
     topic: TopicName,
     Emitted { record, partition }: Emitted,
     (terms, partitions): (&AllTerms, &Partitions),
@@ -72,7 +94,8 @@ pub(super) fn place(
     let partition = partition.transpose()?;
     let any = Terms::default();
     let terms = terms.get(&topic).unwrap_or(&any);
-    if let Some(problem) = terms.refusal(record.timestamp, record.key.is_some()) {
+    let problem = terms.refusal(record.timestamp, record.key.is_some());
+    if let Some(problem) = problem.filter(|problem| !excused.excuses(problem)) {
         let message = format!("topic {topic} does not accept the record: {problem}");
         return Err(Failure { reason: FailureReason::BadMessage, message });
     }
@@ -117,7 +140,7 @@ fn fits(record: &Record, terms: &Terms) -> bool {
     let mut alone = BatchBuilder::new(Compression::Zstd);
     let Record { timestamp, key, value, headers, .. } = record;
     alone.push(*timestamp, key.as_deref(), value.as_deref(), headers).is_ok()
-        && alone.build().and_then(|batch| batch.accept(terms)).is_ok()
+        && alone.build().and_then(|batch| batch.accept(&terms.at_any_time())).is_ok()
 }
 
 /// Bytes at which a batch for a topic is closed.

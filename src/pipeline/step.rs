@@ -11,7 +11,9 @@ use super::dead_letter::{self, Origin};
 use super::manifest::OnError;
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
 use super::pass::{Pace, Retries, Run, Stream};
-use super::placed::{AllTerms, Made, Partitions, Placed, cut_by_bytes, place, record_bytes};
+use super::placed::{
+    AllTerms, Excused, Made, Partitions, Placed, cut_by_bytes, place, record_bytes,
+};
 use crate::plugin::{Emitted, Failure, FailureReason, Processed, Verdict};
 use crate::record::Record;
 use crate::types::TopicName;
@@ -152,6 +154,7 @@ impl Chain {
                 names.iter().try_for_each(|name| {
                     made.add(source, record_bytes(&kept.record))?;
                     let (topic, kept) = (self.routed(index, name)?, kept.clone());
+                    let source = (source, run.kept_time(source));
                     place(source, topic, kept, (&self.terms, &self.partitions), &mut run.outputs)
                 })
             }
@@ -182,7 +185,8 @@ impl Chain {
             }
             let Some(emitted) = stream.take(at) else { break };
             let terms = (&self.terms, &self.partitions);
-            let placed = place(source, output.clone(), emitted, terms, &mut run.outputs);
+            let excused = (source, run.kept_time(source));
+            let placed = place(excused, output.clone(), emitted, terms, &mut run.outputs);
             if let Err(failure) = placed {
                 self.fail(self.steps.len().saturating_sub(1), source, failure, run);
             }
@@ -252,7 +256,9 @@ impl Chain {
             }
             let letter = dead_letter::make(&self.origin, (*index, step), record, failure);
             let terms = (&self.terms, &self.partitions);
-            let placed = place(source, topic.clone(), letter.into(), terms, &mut run.outputs);
+            let letter = letter.into();
+            let source_of = (source, Excused::Letter);
+            let placed = place(source_of, topic.clone(), letter, terms, &mut run.outputs);
             if let Err(refused) = placed {
                 // What can be written nowhere must not get lost.
                 let message = format!("no dead letter can be made of it: {}", refused.message);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::limits::{PLUGIN_LOG_BYTES, PLUGIN_LOG_LINES};
+use crate::limits::{PLUGIN_LOG_BYTES, PLUGIN_LOG_BYTES_PER_SECOND, PLUGIN_LOG_LINES};
 
 use super::contract::bindings::millstream::plugin::{config, context, logging, types};
 use super::contract::wasi::wasi::config::store;
 use super::contract::wasi::wasi::logging::logging as wasi_logging;
 use super::instance::Settings;
 use super::limits::Limiter;
+use super::log_budget::{Line, LogBudget};
 use crate::types::Offset;
 
 /// The host's side of one instance.
@@ -21,12 +22,13 @@ pub(super) struct Host {
     /// Of the first record of the call, or of the one before.
     offset: Offset,
     log_lines: usize,
+    log_budget: LogBudget,
 }
 
 impl Host {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, log_budget: LogBudget) -> Self {
         let limiter = Limiter::new(&settings.limits);
-        Self { settings, limiter, offset: -1, log_lines: 0 }
+        Self { settings, limiter, offset: -1, log_lines: 0, log_budget }
     }
 
     /// Forgets what the call before has logged and which limit it hit.
@@ -39,9 +41,27 @@ impl Host {
     /// Says how many lines of the call were not written.
     pub(super) fn end_call(&mut self) {
         if let Some(more) = self.log_lines.checked_sub(PLUGIN_LOG_LINES).filter(|more| *more > 0) {
-            let step = self.settings.label();
-            tracing::warn!(step, "{more} further lines of one plugin call are not written");
+            let text = format!("{more} further lines of one plugin call are not written");
+            if self.may_write(&text) {
+                tracing::warn!(step = self.settings.label(), "{text}");
+            }
         }
+    }
+
+    /// Whether a line fits in what the plugin may log in this second. Tells once a second that
+    /// some did not.
+    fn may_write(&self, line: &str) -> bool {
+        let (taken, before) = self.log_budget.take(line.len());
+        if let Some(count) = before {
+            tracing::warn!(step = self.settings.label(), "{count} lines were not written");
+        }
+        if taken == Line::FirstRefused {
+            tracing::warn!(
+                step = self.settings.label(),
+                "logs more than {PLUGIN_LOG_BYTES_PER_SECOND} bytes a second, the rest is not written"
+            );
+        }
+        taken == Line::Written
     }
 }
 
@@ -59,7 +79,11 @@ impl Host {
     /// Under which name a line is written, and how; nothing if there were too many.
     fn line(&mut self, text: &str) -> Option<(String, String)> {
         self.log_lines = self.log_lines.saturating_add(1);
-        (self.log_lines <= PLUGIN_LOG_LINES).then(|| (self.settings.label(), one_line(text)))
+        if self.log_lines > PLUGIN_LOG_LINES {
+            return None;
+        }
+        let line = one_line(text);
+        self.may_write(&line).then(|| (self.settings.label(), line))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wasmtime::component::InstancePre;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
+use crate::clock::SystemClock;
 use crate::limits::{
     PLUGIN_BATCH_MS, PLUGIN_HANDLES, PLUGIN_INSTANCES, PLUGIN_OUTPUT_BYTES, PLUGIN_PACKED_BYTES,
     PLUGIN_PACKED_CALL_MS, PLUGIN_TICK_MS,
@@ -22,6 +23,7 @@ use super::contract::bindings::exports::millstream::plugin::processor;
 use super::engine::Shared;
 use super::imports::Host;
 use super::limits::{LimitHit, LimitKind, Limits, call_ticks};
+use super::log_budget::LogBudget;
 use super::outcome::{Failure, FailureReason, Processed};
 use super::packed::{self, Malformed};
 use super::sizing::Sizing;
@@ -100,6 +102,7 @@ impl Plugin {
         Instance {
             plugin: self.clone(),
             settings,
+            log_budget: LogBudget::new(Arc::new(SystemClock::new())),
             live: None,
             batch: Vec::new(),
             sizing: Sizing::default(),
@@ -146,6 +149,7 @@ impl Settings {
 pub struct Instance {
     plugin: Plugin,
     settings: Arc<Settings>,
+    log_budget: LogBudget,
     /// None before the first record and after a call that broke it.
     live: Option<Live>,
     /// The bytes of a packed call, kept for the next one's.
@@ -360,7 +364,8 @@ impl Instance {
     fn make(&self) -> Result<Live, Failure> {
         let limits = &self.settings.limits;
         let loaded = &self.plugin.0;
-        let mut store = Store::new(loaded.pre.engine(), Host::new(Arc::clone(&self.settings)));
+        let host = Host::new(Arc::clone(&self.settings), self.log_budget.clone());
+        let mut store = Store::new(loaded.pre.engine(), host);
         store.limiter(|host| &mut host.limiter);
         store.set_epoch_deadline(call_ticks(limits.call_ms));
         store.set_hostcall_fuel(limits.lift_bytes(RECORD_SIZE));

@@ -17,6 +17,7 @@ mod fixtures;
 mod imports;
 mod instance;
 mod limits;
+mod log_budget;
 mod outcome;
 mod packed;
 mod sizing;

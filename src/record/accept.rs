@@ -55,6 +55,16 @@ impl Default for Terms {
 }
 
 impl Terms {
+    /// The same for records whose times have been judged.
+    #[must_use]
+    pub fn at_any_time(&self) -> Self {
+        let timestamps = match self.timestamps {
+            Timestamps::Create { .. } => Self::default().timestamps,
+            Timestamps::LogAppend => Timestamps::LogAppend,
+        };
+        Self { timestamps, ..self.clone() }
+    }
+
     /// Why a record of this time and key would be refused, if it would.
     pub fn refusal(&self, timestamp: TimestampMs, has_key: bool) -> Option<RecordProblem> {
         if self.keys && !has_key {

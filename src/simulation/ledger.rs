@@ -55,6 +55,8 @@ pub(crate) struct Ledger {
     policies: BTreeMap<String, Policy>,
     /// Values that readers saw.
     seen: BTreeMap<Place, BTreeMap<i64, String>>,
+    /// Up to where a group has committed, and what it has read for it.
+    consumed: BTreeMap<Place, (i64, Vec<(i64, Option<String>)>)>,
     /// Up to where records were deleted on demand: for sure, and perhaps.
     deleted: BTreeMap<Place, (i64, i64)>,
 }
@@ -177,6 +179,23 @@ impl Ledger {
         }
     }
 
+    /// Takes note of what a group has read, in order, between the offset that it had committed and
+    /// the one that it has.
+    pub(crate) fn consumed(
+        &mut self,
+        place: &Place,
+        (from, upto): (i64, i64),
+        records: Vec<(i64, Option<String>)>,
+    ) -> Result<(), String> {
+        let (end, read) = self.consumed.entry(place.clone()).or_default();
+        if from != *end {
+            return Err(format!("{place:?}: the group reads from {from}, it was at {end}"));
+        }
+        *end = upto;
+        read.extend(records);
+        Ok(())
+    }
+
     /// Takes note that records are to be deleted up to an offset.
     pub(crate) fn deleting(&mut self, place: &Place, upto: i64) {
         let (_, perhaps) = self.deleted.entry(place.clone()).or_default();
@@ -222,6 +241,11 @@ impl Ledger {
         self.check_keys(found, &last_of_keys, &mut verdict);
         for (place, seen) in &self.seen {
             self.check_seen(place, seen, found.get(place), &mut verdict);
+        }
+        for (place, (upto, read)) in &self.consumed {
+            if let Some(partition) = found.get(place) {
+                check_consumed(place, *upto, read, partition, &mut verdict);
+            }
         }
         verdict
     }
@@ -435,6 +459,33 @@ impl Ledger {
             let text = format!("{source:?}: {} records of {topic} are missing", expected.len());
             verdict.object(|v| &mut v.lost, text);
         }
+    }
+}
+
+/// Within its committed position a group has read every record once, in order. For topics that keep
+/// everything.
+fn check_consumed(
+    place: &Place,
+    upto: i64,
+    read: &[(i64, Option<String>)],
+    partition: &FoundPartition,
+    verdict: &mut Verdict,
+) {
+    let there = partition.records.iter().take_while(|record| record.offset < upto);
+    let mut next = there.map(|record| (record.offset, &record.value)).peekable();
+    for (offset, value) in read {
+        while let Some((skipped, _)) = next.next_if(|(there, _)| there < offset) {
+            let text = format!("{place:?} {skipped}: the group has not read it");
+            verdict.object(|v| &mut v.lost, text);
+        }
+        if next.next_if(|(there, found)| there == offset && *found == value).is_none() {
+            let text = format!("{place:?} {offset}: the group has read {value:?}, or once more");
+            verdict.object(|v| &mut v.duplicated, text);
+        }
+    }
+    if let Some((skipped, _)) = next.next() {
+        let text = format!("{place:?} {skipped} and on: the group has not read it");
+        verdict.object(|v| &mut v.lost, text);
     }
 }
 

@@ -9,6 +9,8 @@
 mod check;
 mod damage;
 mod disk;
+mod every_write;
+#[allow(dead_code, reason = "the real process has groups as well")]
 mod ledger;
 mod run;
 mod tests;
@@ -68,12 +70,18 @@ impl Default for Plan {
     }
 }
 
-/// Runs a seed. A panic is an objection as well.
+/// Runs a seed.
 fn simulate(seed: u64, plan: Plan) -> Report {
     planted::plant(plan.bug);
-    crate::random::seed(Some(seed));
-    let made = std::panic::catch_unwind(|| Run::new(seed, plan).go());
+    let report = seeded(seed, || Run::new(seed, plan).go());
     planted::plant(None);
+    report
+}
+
+/// Runs something whose ids are drawn from a seed as well. A panic is an objection.
+fn seeded(seed: u64, run: impl FnOnce() -> Report) -> Report {
+    crate::random::seed(Some(seed));
+    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
     crate::random::seed(None);
     made.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -19,10 +19,9 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 /// When a run begins, milliseconds since 1970.
 const BEGIN_MS: i64 = 1_700_000_000_000;
 
-/// Settings of topics that pipelines write: they keep everything, and take any time that there may
-/// be since the clock has jumped.
-const OUTPUT: &[(&str, &str)] =
-    &[("retention.ms", "-1"), ("message.timestamp.after.max.ms", "9223372036854775807")];
+/// Settings of topics that pipelines write: they keep everything. They have bounds for times as any
+/// topic has, and the clock jumps: that must stop no pipeline.
+const OUTPUT: &[(&str, &str)] = &[("retention.ms", "-1")];
 
 /// Name, partitions, settings, and what it keeps; nothing if pipelines write it.
 type TopicPlan = (&'static str, i32, &'static [(&'static str, &'static str)], Option<Policy>);

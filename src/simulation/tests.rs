@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::damage::{Tally, try_copies as try_copies_of};
+use super::every_write::{Fault, operations, with_fault};
 use super::{Plan, Report, simulate};
 use crate::planted::Bug;
 
@@ -66,6 +67,43 @@ fn each_planted_bug_is_found_within_ten_seeds() {
         let report = simulate(seed, plan);
         println!("{bug:?} is found at seed {seed}: {}", report.objections[0]);
     }
+}
+
+/// Lets the disk fail, and be full, at every `step`-th operation of a seed's run.
+fn fail_writes(seed: u64, step: usize) {
+    let operations = operations(seed);
+    let (mut sum, mut runs) = (Report::default(), 0);
+    for fault in Fault::ALL {
+        for operation in operations.clone().step_by(step) {
+            let report = with_fault(seed, fault, operation);
+            let objections = &report.objections;
+            assert!(
+                objections.is_empty(),
+                "seed {seed}, {fault:?} at {operation}: {objections:#?}"
+            );
+            runs += 1;
+            sum.faults += report.faults;
+            sum.acknowledged += report.acknowledged;
+            sum.found += report.found;
+        }
+    }
+    println!(
+        "seed {seed}, operations {operations:?}: {runs} runs, {} outages, {} records acknowledged, \
+         {} found",
+        sum.faults, sum.acknowledged, sum.found
+    );
+    assert!(sum.faults > 0, "no fault was felt");
+}
+
+#[test]
+fn a_write_that_fails_and_a_full_disk_cost_nothing_that_was_acknowledged() {
+    fail_writes(0, 23);
+}
+
+#[test]
+#[ignore = "takes minutes: every operation of three runs"]
+fn every_write_that_fails_and_every_full_disk() {
+    (0..3).for_each(|seed| fail_writes(seed, 1));
 }
 
 fn try_copies(seeds: std::ops::Range<u64>, copies: u64) {

@@ -2,6 +2,7 @@
 //! drawn, until the power goes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -54,9 +55,20 @@ impl Producer {
     }
 }
 
+/// What a life's disk is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disk {
+    /// Nothing is wrong with it.
+    Well,
+    /// It fails once, and may be full for a while, at moments that are drawn.
+    Faulty,
+    /// It does what it is told to from outside.
+    Told,
+}
+
 /// Who waits for a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     Producer { producer: usize, batch: usize },
     Pipeline(i32),
     Group(i32, i64),
@@ -67,15 +79,15 @@ pub(super) struct Life {
     pub(super) broker: Broker,
     pub(super) committer: Committer,
     cleaner: Cleaner,
-    queue: Vec<(Asked, Commit)>,
+    pub(super) queue: Vec<(Asked, Commit)>,
     pipelines: BTreeMap<i32, Stepped>,
     positions: BTreeMap<i32, i64>,
     /// Batches of plain producers that were reported as failed.
     doubtful: Vec<usize>,
-    /// Whether the disk may fail in this life, whether it is full, whether writes are refused.
-    faulty: bool,
+    /// What its disk is like, whether it is full, whether writes are refused.
+    pub(super) disk: Disk,
     is_full: bool,
-    is_out: bool,
+    pub(super) is_out: bool,
 }
 
 impl Life {
@@ -92,7 +104,7 @@ impl Life {
             pipelines: BTreeMap::new(),
             positions: BTreeMap::new(),
             doubtful: Vec::new(),
-            faulty: run.random.u8(..4) == 0,
+            disk: if run.random.u8(..4) == 0 { Disk::Faulty } else { Disk::Well },
             is_full: false,
             is_out: false,
         };
@@ -121,7 +133,7 @@ impl Life {
         }
         let now = run.files.operations();
         run.files.power_off_at(now + run.random.u64(1..OPERATIONS));
-        if life.faulty {
+        if life.disk == Disk::Faulty {
             run.files.fail_at(now + run.random.u64(..OPERATIONS / 2));
         }
         Ok(life)
@@ -182,7 +194,7 @@ impl Life {
         Ok(())
     }
 
-    fn act(&mut self, action: u32, run: &mut Run) -> Result<(), String> {
+    pub(super) fn act(&mut self, action: u32, run: &mut Run) -> Result<(), String> {
         match action {
             0..30 => self.produce(run),
             30..58 => self.serve(run)?,
@@ -198,7 +210,7 @@ impl Life {
             84..92 => {
                 for _ in 0..run.random.u32(1..6) {
                     let wait = self.cleaner.step(&mut self.committer);
-                    run.clock.advance(wait.min(std::time::Duration::from_secs(2)));
+                    run.clock.advance(wait.min(Duration::from_secs(2)));
                 }
             }
             92 => self.delete_records(run)?,
@@ -216,7 +228,7 @@ impl Life {
                 let ahead = if run.random.bool() { by_ms } else { -by_ms };
                 run.clock.jump_to(run.clock.now_ms() + ahead);
             }
-            98 if self.faulty => {
+            98 if self.disk == Disk::Faulty => {
                 self.is_full = !self.is_full;
                 run.files.fill_up(self.is_full);
             }
@@ -228,7 +240,7 @@ impl Life {
 
     /// A copy that is made meanwhile is the store as it is at this moment.
     fn back_up(&mut self, run: &mut Run) -> Result<(), String> {
-        if self.faulty {
+        if self.disk != Disk::Well {
             return Ok(());
         }
         let snapshot = match self.committer.admin(|store| store.snapshot()) {
@@ -258,9 +270,9 @@ impl Life {
 
     /// Clients see an outage only when the disk has failed. Once it is over, nothing that was
     /// reported as failed is there.
-    fn notice_outage(&mut self, run: &mut Run) -> Result<(), String> {
+    pub(super) fn notice_outage(&mut self, run: &mut Run) -> Result<(), String> {
         let is_out = self.broker.outage().is_some();
-        if is_out && !self.faulty {
+        if is_out && self.disk == Disk::Well {
             return Err(format!("an outage without a fault: {:?}", self.broker.outage()));
         }
         if is_out && !self.is_out {
@@ -294,6 +306,10 @@ impl Life {
     /// A producer makes a batch, or sends one again.
     fn produce(&mut self, run: &mut Run) {
         let index = run.random.usize(..run.producers.len());
+        self.produce_of(run, index);
+    }
+
+    pub(super) fn produce_of(&mut self, run: &mut Run, index: usize) {
         let again = run.producers[index].pending.iter().position(|pending| !pending.queued);
         if again.is_none() && run.producers[index].pending.len() < IN_FLIGHT {
             let pending = new_batch(run, index);
@@ -313,11 +329,12 @@ impl Life {
     }
 
     /// The committer takes what has queued up, or a part of it, as one group.
-    fn serve(&mut self, run: &mut Run) -> Result<(), String> {
+    pub(super) fn serve(&mut self, run: &mut Run) -> Result<(), String> {
         if self.queue.is_empty() {
             return Ok(());
         }
-        if run.random.u8(..30) == 0 && !run.files.is_off() {
+        let may_end = self.disk != Disk::Told && !run.files.is_off();
+        if may_end && run.random.u8(..30) == 0 {
             // Where most is at stake: while a group is written.
             run.files.power_off_at(run.files.operations() + run.random.u64(..6));
         }

@@ -38,9 +38,13 @@ pub trait Files: Debug + Send + Sync {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Reads a file beside whoever has it open; returns how much there was, 0 at its end.
     fn read_at(&self, name: &str, offset: u64, out: &mut [u8]) -> io::Result<usize>;
+    /// Size of the file system and what is free of it, bytes, as far as it is known.
+    fn room(&self) -> Option<(u64, u64)> {
+        None
+    }
     /// Where all this is, as far as it is known.
     fn place(&self) -> Place {
-        Place::default()
+        Place { path: String::new(), room: self.room() }
     }
 }
 
@@ -128,13 +132,15 @@ impl Files for DiskFiles {
         Ok(read)
     }
 
+    fn room(&self) -> Option<(u64, u64)> {
+        let room = rustix::fs::statvfs(&self.root).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+        Some((bytes(room.f_blocks), bytes(room.f_bavail)))
+    }
+
     fn place(&self) -> Place {
         let path = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
-        let room = rustix::fs::statvfs(&path).ok().map(|room| {
-            let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
-            (bytes(room.f_blocks), bytes(room.f_bavail))
-        });
-        Place { path: path.display().to_string(), room }
+        Place { path: path.display().to_string(), room: self.room() }
     }
 }
 

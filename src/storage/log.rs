@@ -22,7 +22,7 @@ use super::segment::{self, ActiveSegment, LoggedGroup};
 use super::segment_file::SegmentFile;
 use super::unwind::guarded;
 use super::{StorageError, at};
-use crate::limits::REDO_GROUP_BYTES;
+use crate::limits::{REDO_CHUNK_BYTES, REDO_GROUP_BYTES};
 #[cfg(test)]
 use crate::planted;
 use crate::types::{Offset, TimestampMs, TopicPartition};
@@ -211,7 +211,8 @@ impl Log {
         journal_entry: Vec<u8>,
     ) -> Result<(), StorageError> {
         let group = LoggedGroup::new(sequence, journal_entry, chunks);
-        let is_small = group.bytes() <= REDO_GROUP_BYTES;
+        let most = REDO_GROUP_BYTES.max(chunks.len() * REDO_CHUNK_BYTES);
+        let is_small = group.bytes() <= most;
         let segment = if is_small && self.redo.append(&group).map_err(at(redo::FILE))? {
             let active = self.active();
             self.count(&group, chunks);
@@ -364,6 +365,10 @@ impl Log {
     /// Bytes of a partition's record batches.
     pub(super) fn bytes(&self, partition: TopicPartition) -> u64 {
         self.runs().of(partition).iter().map(|run| run.bytes).sum()
+    }
+
+    pub(super) fn room(&self) -> Option<(u64, u64)> {
+        self.files.room()
     }
 
     /// Where the files are.

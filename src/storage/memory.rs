@@ -33,6 +33,10 @@ struct Disk {
     /// The operation that fails, once.
     fails_at: Option<u64>,
     is_full: bool,
+    /// The operation from which on it is.
+    full_at: Option<u64>,
+    /// What is free by its own word, bytes.
+    free_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +138,18 @@ impl MemoryFiles {
     /// Fills the disk up, or makes room: while it is full, new files and writes beyond what a file
     /// has been written to fail.
     pub fn fill_up(&self, is_full: bool) {
-        self.lock().is_full = is_full;
+        let mut disk = self.lock();
+        (disk.is_full, disk.full_at) = (is_full, None);
+    }
+
+    /// Fills the disk up at the operation with this number.
+    pub fn fill_up_at(&self, operation: u64) {
+        self.lock().full_at = Some(operation);
+    }
+
+    /// Says how much is free of the disk; what is written is not held to it.
+    pub fn say_free(&self, bytes: u64) {
+        self.lock().free_bytes = Some(bytes);
     }
 
     /// What a crash at this moment may leave: what was synced, and of the later writes a subset
@@ -182,6 +197,7 @@ impl Disk {
         if self.power_off_at.is_some_and(|at| self.operations >= at) {
             return Err(io::Error::other("the power is off"));
         }
+        self.is_full |= self.full_at == Some(self.operations);
         self.operations += 1;
         if self.fails_at == Some(self.operations - 1) {
             return Err(io::Error::other("the disk failed"));
@@ -254,6 +270,11 @@ impl Files for MemoryFiles {
         let read = rest.len().min(out.len());
         out[..read].copy_from_slice(&rest[..read]);
         Ok(read)
+    }
+
+    fn room(&self) -> Option<(u64, u64)> {
+        let free = self.lock().free_bytes?;
+        Some((u64::MAX, free))
     }
 
     fn sync_dir(&self, _dir: &str) -> io::Result<()> {

@@ -456,6 +456,11 @@ impl StoreReader {
         self.log.bytes(partition)
     }
 
+    /// Size of the disk and what is free of it, bytes, as far as it is known.
+    pub fn room(&self) -> Option<(u64, u64)> {
+        self.log.room()
+    }
+
     /// Where the store is.
     pub fn place(&self) -> Place {
         self.log.place()

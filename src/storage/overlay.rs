@@ -114,6 +114,10 @@ impl Files for OverlayFiles {
         Ok(read)
     }
 
+    fn room(&self) -> Option<(u64, u64)> {
+        self.below.room()
+    }
+
     fn place(&self) -> Place {
         self.below.place()
     }

@@ -92,7 +92,7 @@ impl RedoLog {
             if files.list("")?.contains(&name) {
                 files.remove(&name)?;
             }
-            let bytes = (segment_bytes / 64).clamp(REDO_BYTES_MIN, REDO_BYTES);
+            let bytes = (segment_bytes / 32).clamp(REDO_BYTES_MIN, REDO_BYTES);
             let file = files.open(&name, OpenMode::New)?;
             file.write(0, &vec![0; usize::try_from(bytes).unwrap_or(0)])?;
             file.sync_data()?;

@@ -53,6 +53,11 @@ fn obey(record: &Record) -> Result<Verdict, Failure> {
             let Emitted { record, .. } = with(rest.to_owned());
             Ok(Verdict::Emit(vec![Emitted { record, partition: partition.parse().ok() }]))
         }
+        ("late", timestamp) => {
+            let Emitted { mut record, partition } = with(rest.to_owned());
+            record.timestamp = timestamp.parse().unwrap();
+            Ok(Verdict::Emit(vec![Emitted { record, partition }]))
+        }
         ("keep", _) => Ok(Verdict::Keep),
         _ => Ok(Verdict::Emit(vec![with(rest.to_owned())])),
     }
@@ -370,4 +375,21 @@ fn what_the_topic_does_not_accept_is_a_failure_of_the_step() {
             "topic out does not accept the record: has no key, and the topic is compacted",
         ]
     );
+}
+
+/// The clock was ahead when the records came, and is right again: their source topic has accepted
+/// them.
+#[test]
+fn a_clock_that_was_set_back_stops_nothing() {
+    let mut chain = chain(&[OnError::DeadLetter], 100);
+    let timestamps = Timestamps::Create { earliest: -5, latest: -1 };
+    for name in ["out", "a", "bad"] {
+        chain.terms.insert(topic(name), Terms { timestamps, ..Terms::default() });
+    }
+    let outcome = chain.run(&records(&["x 0", "to:a", "fail:f", "late:9 3"]), &Pace::FREE);
+    assert_eq!(written(&outcome), ["out=0", "a=to:a", "bad=fail:f", "bad=late:9 3"]);
+    let messages: Vec<_> = outcome.failed.iter().map(|f| f.failure.message.as_str()).collect();
+    let made_up = "topic out does not accept the record: timestamp 9 is not within -5 and -1";
+    assert_eq!(messages, ["f", made_up], "what a plugin makes up is judged");
+    assert_eq!(outcome.halt, None);
 }
