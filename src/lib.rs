@@ -27,8 +27,8 @@
 //! - Nothing read back from disk is trusted: a batch's CRC-32C is checked again on read.
 //! - What is not deleted is in one place that a crash leaves: moving, compacting and unlinking
 //!   change the log a run at a time, each in one transaction.
-//! - Every file operation goes through [`storage::Files`], apart from compiled plugins, which may be
-//!   lost and are made again; every look at the time through [`clock::Clock`], every id out of
+//! - Every file operation goes through [`storage::Files`], apart from compiled plugins, which may
+//!   be lost and are made again; every look at the time through [`clock::Clock`], every id out of
 //!   nothing from [`random`]. `simulation` (tests only) steps storage, broker and pipelines in one
 //!   thread from a seed.
 //! - Every queue, frame, batch and wait has a cap in [`limits`].

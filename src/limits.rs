@@ -60,8 +60,8 @@ pub const RECORD_HEADERS: usize = 10_000;
 pub const SEGMENT_BYTES: u64 = 256 * MIB as u64;
 /// Least size of a segment; smaller ones serve tests.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Size of the redo file, bytes. Half of it, 1,024 of the smallest groups, is written to the segment
-/// while the other half fills; that much memory holds what is not written yet.
+/// Size of the redo file, bytes. Half of it, 1,024 of the smallest groups, is written to the
+/// segment while the other half fills; that much memory holds what is not written yet.
 pub const REDO_BYTES: u64 = 8 * MIB as u64;
 /// Least size of the redo file; small ones serve tests.
 pub const REDO_BYTES_MIN: u64 = 32 * KIB as u64;

@@ -250,18 +250,6 @@ impl Committer {
         result.is_ok()
     }
 
-    /// Has the segment given what the redo file holds, if that is much.
-    fn settle(&self) -> Result<(), StorageError> {
-        let is_due = self.shared.store.is_to_settle();
-        let Some(settler) = &self.settler else {
-            return if is_due { self.shared.store.settle() } else { Ok(()) };
-        };
-        if is_due {
-            settler.signal();
-        }
-        settler.take_failure().map_or(Ok(()), Err)
-    }
-
     /// Judges a commit; takes it into the group whole or not at all.
     fn admit(&self, group: &mut GroupBuilder, commit: Commit) -> Result<Committed, CommitError> {
         for change in &commit.offsets {

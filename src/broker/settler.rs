@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::committer::Committer;
 use crate::storage::{StorageError, StoreReader};
 
 /// The committer's hold on the settler. The thread ends with it.
@@ -40,7 +41,7 @@ impl Settler {
     }
 
     /// Has it done soon.
-    pub(super) fn signal(&self) {
+    fn signal(&self) {
         if let Some(signal) = &self.signal {
             // Signalled already, it comes all the same.
             let _ = signal.try_send(());
@@ -60,6 +61,20 @@ impl Drop for Settler {
             // What it panicked of was printed, and the redo file has what it did not do.
             let _ = thread.join();
         }
+    }
+}
+
+impl Committer {
+    /// Has the segment given what the redo file holds, if that is much.
+    pub(super) fn settle(&self) -> Result<(), StorageError> {
+        let is_due = self.shared.store.is_to_settle();
+        let Some(settler) = &self.settler else {
+            return if is_due { self.shared.store.settle() } else { Ok(()) };
+        };
+        if is_due {
+            settler.signal();
+        }
+        settler.take_failure().map_or(Ok(()), Err)
     }
 }
 
