@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +90,8 @@ pub struct Server {
 struct Bound {
     listener: TcpListener,
     address: SocketAddr,
+    /// The name that was given for the address, if it was one.
+    host: Option<String>,
 }
 
 impl Server {
@@ -161,8 +163,9 @@ impl Server {
             },
         );
         for bound in kafka {
+            let Bound { listener, host, .. } = bound;
             let (service, stopped) = (service.clone(), stopped(stopping.clone()));
-            tasks.spawn(async move { service.run(bound.listener, stopped).await });
+            tasks.spawn(async move { service.run(listener, host, stopped).await });
         }
         let options = http::Options {
             hosts: http::AllowedHosts::new(&config.http.host, &config.http.ips),
@@ -284,6 +287,7 @@ async fn bind(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
 
 async fn bind_all(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
     let mut port = listen.port;
+    let host = Some(&listen.host).filter(|host| host.parse::<IpAddr>().is_err());
     let mut all: Vec<Bound> = Vec::new();
     for ip in &listen.ips {
         let address = SocketAddr::new(*ip, port);
@@ -292,7 +296,7 @@ async fn bind_all(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
             Ok(listener) => {
                 let address = listener.local_addr().map_err(refused)?;
                 port = address.port();
-                all.push(Bound { listener, address });
+                all.push(Bound { listener, address, host: host.cloned() });
             }
             Err(source) => {
                 let taken = matches!(
@@ -312,7 +316,7 @@ async fn bind_all(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
 

@@ -27,7 +27,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What can be set about the Kafka side.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The address that clients are told; `None`: the one by which each has reached us.
+    /// The address that clients are told; `None`: the name of the listener, else the address by
+    /// which each has reached us.
     pub advertise: Option<(String, u16)>,
     /// Whether a topic is made when a client asks for one that is not there.
     pub auto_create_topics: bool,
@@ -115,8 +116,14 @@ impl Service {
     }
 
     /// Serves connections until `shutdown`; then those that are being served have
-    /// [`SHUTDOWN_MS`] to finish what they have begun.
-    pub async fn run(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    /// [`SHUTDOWN_MS`] to finish what they have begun. Clients are told `host` instead of the
+    /// listener's address, as Kafka tells them the name that its listener was given.
+    pub async fn run(
+        &self,
+        listener: TcpListener,
+        host: Option<String>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let mut shutdown = pin!(shutdown);
         let (stop, stopped) = watch::channel(());
         let mut serving = JoinSet::new();
@@ -124,7 +131,7 @@ impl Service {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = self.accept(&listener) => {
-                    serving.spawn(self.clone().serve(accepted, stopped.clone()));
+                    serving.spawn(self.clone().serve(accepted, host.clone(), stopped.clone()));
                 }
                 Some(_) = serving.join_next() => {}
             }
@@ -170,13 +177,17 @@ impl Service {
     async fn serve(
         self,
         (stream, peer, _place): (TcpStream, SocketAddr, Place),
+        name: Option<String>,
         mut stopped: watch::Receiver<()>,
     ) {
         // Gone before it was looked at.
         let Ok(local) = stream.local_addr() else { return };
         let (host, port) = match &self.options.advertise {
             Some((host, port)) => (host.clone(), *port),
-            None => (local.ip().to_canonical().to_string(), local.port()),
+            None => {
+                let address = || local.ip().to_canonical().to_string();
+                (name.unwrap_or_else(address), local.port())
+            }
         };
         let context = Context {
             broker: self.broker,
