@@ -290,6 +290,11 @@ impl Broker {
         self.shared.topics().by_id(id).cloned()
     }
 
+    /// Partitions of a topic that is made without a word of how many.
+    pub fn default_partitions(&self) -> PartitionIndex {
+        self.shared.config.default_partitions
+    }
+
     /// Says whether a topic could be made, and makes none.
     pub fn check_topic(&self, new: &NewTopic) -> Result<(), TopicError> {
         self.shared.topics().check(new)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use millstream::kafka::messages::{
-    DescribeConfigsRequest, DescribeConfigsResource, MetadataRequest, Str,
+    DescribeConfigsRequest, DescribeConfigsResource, MetadataRequest, MetadataResponseTopic, Str,
 };
 
 use crate::client::Client;
