@@ -18,7 +18,7 @@ use crate::broker::{
     Broker, BrokerConfig, DefaultRetention, DiskFiles, Expiry, StorageError, StoreOptions,
 };
 use crate::clock::SystemClock;
-use crate::config::{Clients, Config, Described, Keeping, Listen};
+use crate::config::{Clients, Config, Keeping, Listen};
 use crate::limits::STOP_MS;
 use crate::pipeline::{DeployError, Supervisor};
 use crate::plugin::{Engine, PluginError};
@@ -159,7 +159,7 @@ impl Server {
                 advertise: config.advertise.clone(),
                 auto_create_topics: config.auto_create_topics,
                 bounds: bounds(&config.clients),
-                settings: config.described.iter().map(setting).collect(),
+                settings: config.described.clone(),
             },
         );
         for bound in kafka {
@@ -240,11 +240,6 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
             .map_err(|source| ServerError::Store { path: path(), source })?;
     broker.groups().set_initial_rebalance_delay(config.group_initial_rebalance_delay_ms);
     Ok(broker)
-}
-
-fn setting(described: &Described) -> kafka::FixedSetting {
-    let Described { name, value, is_set } = described.clone();
-    kafka::FixedSetting { name, value, is_set }
 }
 
 fn bounds(clients: &Clients) -> kafka::Bounds {

@@ -489,13 +489,7 @@ impl Broker {
         &self,
         change: impl FnOnce(&mut Committer) -> T + Send + 'static,
     ) -> Option<T> {
-        let (reply, outcome) = oneshot::channel();
-        let change = move |committer: &mut Committer| {
-            // Who asked may be gone; the change is made all the same.
-            let _ = reply.send(change(committer));
-        };
-        self.queue.send(Request::Admin(Box::new(change))).ok()?;
-        outcome.await.ok()
+        ask(&self.queue, change)?.await.ok()
     }
 
     /// Runs something that waits for the disk off the runtime's threads.
@@ -513,6 +507,25 @@ impl Broker {
             },
         }
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Has the committer make a change in its turn; the outcome comes by the channel, unless the broker
+/// has stopped.
+fn ask<T: Send + 'static>(
+    queue: &Sender<Request>,
+    change: impl FnOnce(&mut Committer) -> T + Send + 'static,
+) -> Option<oneshot::Receiver<T>> {
+    let (reply, outcome) = oneshot::channel();
+    let change = move |committer: &mut Committer| {
+        // Who asked may be gone; the change is made all the same.
+        let _ = reply.send(change(committer));
+    };
+    queue.send(Request::Admin(Box::new(change))).ok()?;
+    Some(outcome)
 }
 
 /// Waits for a thread, if there is one; says whether it ended well.
