@@ -68,6 +68,7 @@ pub use self::groups::DeleteGroupError;
 pub use self::log_start::DeleteRecordsError;
 use self::offsets::Offsets;
 pub use self::producers::ActiveProducer;
+pub use self::read_memory::AnswerMemory;
 use self::read_memory::ReadMemory;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 pub use self::standing::{Round, SlotId, StandingFetch};
@@ -119,6 +120,7 @@ struct Shared {
     config: BrokerConfig,
     read_memory: ReadMemory,
     lookups: Semaphore,
+    checks: Semaphore,
     watching: Semaphore,
     /// Why the storage takes no writes at the moment.
     outage: watch::Sender<Option<String>>,
@@ -223,6 +225,7 @@ impl Broker {
             counters: Counters::default(),
             read_memory: ReadMemory::new(config.response_bytes),
             lookups: Semaphore::new(LOOKUPS),
+            checks: Semaphore::new(processors()),
             watching: Semaphore::new(FETCH_WATCHED_PARTITIONS),
             config,
             outage: watch::Sender::new(None),

@@ -137,7 +137,10 @@ pub async fn append(
     let mut appends = Vec::with_capacity(full.len());
     let mut members = Vec::with_capacity(full.len());
     for Filling { partition, builder, first, records } in full {
-        let batch = builder.build().and_then(|batch| batch.accept(&terms));
+        let batch = match builder.build() {
+            Ok(batch) => broker.accept(batch, &terms).await,
+            Err(error) => Err(error),
+        };
         let batch = batch.map_err(|error| {
             let blamed = blamed(&error).and_then(|index| records.get(index)).copied();
             ProduceError::Record { index: blamed.unwrap_or(first), error }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::admission::{Admission, Place};
@@ -17,7 +17,9 @@ use super::frames::FrameMemory;
 use super::sessions::Sessions;
 use super::wire::Str;
 use crate::broker::Broker;
-use crate::limits::{CONNECTION_IDLE_MS, CONNECTIONS, REQUEST_BYTES_IN_FLIGHT, SHUTDOWN_MS};
+use crate::limits::{
+    CONNECTION_IDLE_MS, CONNECTIONS, LONG_ANSWERS, REQUEST_BYTES_IN_FLIGHT, SHUTDOWN_MS,
+};
 
 /// Id of the one node, also the leader of every partition and the controller.
 pub(super) const NODE_ID: i32 = 1;
@@ -83,6 +85,7 @@ pub struct Service {
     admission: Admission,
     frame_memory: FrameMemory,
     fetch_sessions: Sessions<FetchSession>,
+    long_answers: Arc<Semaphore>,
 }
 
 /// What a connection's handlers work with.
@@ -99,6 +102,8 @@ pub(super) struct Context {
     /// How long nothing may happen on the connection.
     pub(super) idle: Duration,
     pub(super) fetch_sessions: Sessions<FetchSession>,
+    /// Turns to make an answer that may be long.
+    pub(super) long_answers: Arc<Semaphore>,
     pub(super) options: Arc<Options>,
 }
 
@@ -112,6 +117,7 @@ impl Service {
             admission: Admission::new(connections, connections_per_address),
             frame_memory: FrameMemory::new(request_bytes),
             fetch_sessions: Sessions::default(),
+            long_answers: Arc::new(Semaphore::new(LONG_ANSWERS)),
         }
     }
 
@@ -198,6 +204,7 @@ impl Service {
             frame_memory: self.frame_memory,
             idle: self.options.bounds.idle,
             fetch_sessions: self.fetch_sessions,
+            long_answers: self.long_answers,
             options: self.options,
         };
         let stop = async move {
