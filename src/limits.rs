@@ -48,6 +48,12 @@ pub const BATCH_BYTES: usize = MIB + 12;
 pub const BATCH_BYTES_MAX: usize = 32 * MIB;
 /// Most that one batch may hold after decompression, bytes.
 pub const BATCH_DECOMPRESSED_BYTES: usize = 64 * MIB;
+/// Records of a batch that are checked where their request is read, bytes; larger batches go to
+/// threads of their own, one for each processor at a time, so that other connections do not wait.
+/// Takes a tenth of a millisecond.
+pub const CHECK_AT_ONCE_BYTES: usize = 128 * KIB;
+/// The same of a batch that gets another codec; compressing is slower by far.
+pub const RECOMPRESS_AT_ONCE_BYTES: usize = 4 * KIB;
 /// Most records in one batch.
 pub const BATCH_RECORDS: usize = 1_000_000;
 /// Refused records of one batch that a producer is told one by one (KIP-467).
@@ -127,13 +133,20 @@ pub const GROUP_BYTES: usize = 8 * MIB;
 pub const TAIL_BYTES: usize = 128 * MIB;
 /// Least memory that a budget may be set to, bytes; smaller ones serve nobody.
 pub const MEMORY_BYTES_MIN: usize = 64 * KIB;
-/// Records on their way to clients, bytes over all connections: read for them and not yet taken.
+/// Records and long answers on their way to clients, bytes over all connections: made for them and
+/// not yet taken.
 pub const RESPONSE_BYTES_IN_FLIGHT: usize = 512 * MIB;
 /// Least memory that a fetch asks for, bytes: a usual batch.
 pub const READ_GRANT_BYTES: usize = MIB;
 /// How long a client may take nothing of a response while others wait for the memory that it
 /// holds, milliseconds.
 pub const WRITE_SHORT_MS: u64 = 5_000;
+/// Answers without records that are made at one time, of APIs whose answers may be long; also those
+/// that are made and wait for memory.
+pub const LONG_ANSWERS: usize = 8;
+/// Size up to which an answer's memory is its connection's own, bytes; longer ones share
+/// [`RESPONSE_BYTES_IN_FLIGHT`] with records.
+pub const ANSWER_OWN_BYTES: usize = 16 * KIB;
 /// Bytes that one fetch returns at most, whatever the client asks for. Clients ask for 50 MiB.
 pub const FETCH_BYTES: usize = 64 * MIB;
 /// With less than so many bytes left in its budget, a fetch reads no further partition.

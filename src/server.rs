@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::broker::{
     Broker, BrokerConfig, DefaultRetention, DiskFiles, Expiry, StorageError, StoreOptions,
 };
 use crate::clock::SystemClock;
-use crate::config::{Clients, Config, Described, Keeping, Listen};
+use crate::config::{Clients, Config, Keeping, Listen};
 use crate::limits::STOP_MS;
 use crate::pipeline::{DeployError, Supervisor};
 use crate::plugin::{Engine, PluginError};
@@ -90,6 +90,8 @@ pub struct Server {
 struct Bound {
     listener: TcpListener,
     address: SocketAddr,
+    /// The name that was given for the address, if it was one.
+    host: Option<String>,
 }
 
 impl Server {
@@ -157,12 +159,13 @@ impl Server {
                 advertise: config.advertise.clone(),
                 auto_create_topics: config.auto_create_topics,
                 bounds: bounds(&config.clients),
-                settings: config.described.iter().map(setting).collect(),
+                settings: config.described.clone(),
             },
         );
         for bound in kafka {
+            let Bound { listener, host, .. } = bound;
             let (service, stopped) = (service.clone(), stopped(stopping.clone()));
-            tasks.spawn(async move { service.run(bound.listener, stopped).await });
+            tasks.spawn(async move { service.run(listener, host, stopped).await });
         }
         let options = http::Options {
             hosts: http::AllowedHosts::new(&config.http.host, &config.http.ips),
@@ -240,11 +243,6 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
     Ok(broker)
 }
 
-fn setting(described: &Described) -> kafka::FixedSetting {
-    let Described { name, value, is_set } = described.clone();
-    kafka::FixedSetting { name, value, is_set }
-}
-
 fn bounds(clients: &Clients) -> kafka::Bounds {
     kafka::Bounds {
         connections: clients.connections,
@@ -285,6 +283,7 @@ async fn bind(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
 
 async fn bind_all(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
     let mut port = listen.port;
+    let host = Some(&listen.host).filter(|host| host.parse::<IpAddr>().is_err());
     let mut all: Vec<Bound> = Vec::new();
     for ip in &listen.ips {
         let address = SocketAddr::new(*ip, port);
@@ -293,7 +292,7 @@ async fn bind_all(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
             Ok(listener) => {
                 let address = listener.local_addr().map_err(refused)?;
                 port = address.port();
-                all.push(Bound { listener, address });
+                all.push(Bound { listener, address, host: host.cloned() });
             }
             Err(source) => {
                 let taken = matches!(
@@ -313,7 +312,7 @@ async fn bind_all(listen: &Listen) -> Result<Vec<Bound>, ServerError> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
 

@@ -1,5 +1,6 @@
 //! What a topic's settings ask of the batches that are appended to it.
 
+use super::Broker;
 use super::topics::Topic;
 use crate::limits::BATCH_BYTES_MAX;
 use crate::record::{BatchError, RecordBatch, Terms, TimestampType, Timestamps};
@@ -36,11 +37,48 @@ impl Topic {
     }
 }
 
+impl Broker {
+    /// [`RecordBatch::accept`]; what takes much work is done off the runtime's threads, a batch for
+    /// each processor at a time.
+    pub async fn accept(
+        &self,
+        batch: RecordBatch,
+        terms: &Terms,
+    ) -> Result<RecordBatch, BatchError> {
+        if let Some(done) = batch.accept_at_once(terms) {
+            return done;
+        }
+        let _turn = self.shared.checks.acquire().await;
+        let terms = terms.clone();
+        self.blocking(move |_| batch.accept(&terms)).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::world::World;
     use super::*;
+    use crate::record::{BatchBuilder, Compression};
     use crate::storage::TopicRow;
     use crate::types::{TopicId, TopicName};
+
+    #[tokio::test]
+    async fn a_large_batch_does_not_hold_up_the_runtime() {
+        let world = World::new(1);
+        let batch = |bytes: usize| {
+            let mut builder = BatchBuilder::new(Compression::Zstd);
+            builder.push(1, None, Some(&vec![7; bytes]), &[]).unwrap();
+            builder.build().unwrap()
+        };
+        let terms = Terms::default();
+        let small = world.broker.accept(batch(1_000), &terms).now_or_never().unwrap().unwrap();
+        assert_eq!(small.as_bytes(), batch(1_000).as_bytes());
+        let mut accepting = Box::pin(world.broker.accept(batch(1 << 20), &terms));
+        assert!(accepting.as_mut().now_or_never().is_none(), "it was done where it was asked for");
+        assert_eq!(accepting.await.unwrap().as_bytes(), batch(1 << 20).as_bytes());
+    }
 
     fn terms(settings: &[(&str, &str)]) -> Terms {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

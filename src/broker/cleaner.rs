@@ -7,14 +7,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use super::Shared;
 use super::committer::{Committer, Request};
 use super::compaction::{Need, Pass, PassError, Work, need};
 use super::retention::{AgeClock, Mark, log_start};
 use super::topics::Topic;
+use super::{Shared, ask};
 use crate::limits::{
     CLEAN_BYTES_PER_SECOND, CLEAN_ROUND_MS, GROUP_BYTES, RUN_BYTES, SEGMENT_AGE_MIN_MS,
     SMALL_SEGMENTS,
@@ -56,15 +56,7 @@ impl Hand<'_> {
     ) -> Option<T> {
         match self {
             Self::Here(committer) => Some(change(committer)),
-            Self::Queue(queue) => {
-                let (reply, outcome) = sync_channel(1);
-                let change = move |committer: &mut Committer| {
-                    // Received below.
-                    let _ = reply.send(change(committer));
-                };
-                queue.send(Request::Admin(Box::new(change))).ok()?;
-                outcome.recv().ok()
-            }
+            Self::Queue(queue) => ask(queue, change)?.blocking_recv().ok(),
         }
     }
 }

@@ -315,8 +315,7 @@ impl Committer {
         let (base_sequence, last_sequence) = (batch.base_sequence(), batch.last_sequence());
         let sequenced = Sequenced { producer, base_sequence, last_sequence };
         let key = ProducerKey { partition, producer_id: producer.id };
-        let end_offset = end_offset(group, &topic, partition);
-        match judge(self.producer(group, key), sequenced, end_offset) {
+        match judge(self.producer(group, key), sequenced) {
             Verdict::Append => Ok(Admitted::Append { topic, append, sequenced: Some(sequenced) }),
             Verdict::Duplicate { base_offset, timestamp_ms } => Ok(Admitted::Duplicate(Appended {
                 base_offset,

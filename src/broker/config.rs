@@ -16,7 +16,7 @@ pub struct BrokerConfig {
     pub min_free_bytes: u64,
     /// Memory for recent records, bytes.
     pub tail_bytes: usize,
-    /// Memory for records on their way to clients, bytes.
+    /// Memory for records and long answers on their way to clients, bytes.
     pub response_bytes: usize,
 }
 

@@ -70,6 +70,7 @@ pub use self::groups::DeleteGroupError;
 pub use self::log_start::DeleteRecordsError;
 use self::offsets::Offsets;
 pub use self::producers::ActiveProducer;
+pub use self::read_memory::AnswerMemory;
 use self::read_memory::ReadMemory;
 pub use self::settings::{Setting, SettingError, SettingKind, TOPIC_SETTINGS, check_setting};
 use self::settler::Settler;
@@ -122,6 +123,7 @@ struct Shared {
     config: BrokerConfig,
     read_memory: ReadMemory,
     lookups: Semaphore,
+    checks: Semaphore,
     watching: Semaphore,
     /// Why no records are taken at the moment, for want of room on the disk.
     shortage: watch::Sender<Option<String>>,
@@ -233,6 +235,7 @@ impl Broker {
             counters: Counters::default(),
             read_memory: ReadMemory::new(config.response_bytes),
             lookups: Semaphore::new(LOOKUPS),
+            checks: Semaphore::new(processors()),
             watching: Semaphore::new(FETCH_WATCHED_PARTITIONS),
             config,
             shortage: watch::Sender::new(None),
@@ -299,6 +302,11 @@ impl Broker {
     /// A topic by its id.
     pub fn topic_by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
         self.shared.topics().by_id(id).cloned()
+    }
+
+    /// Partitions of a topic that is made without a word of how many.
+    pub fn default_partitions(&self) -> PartitionIndex {
+        self.shared.config.default_partitions
     }
 
     /// Says whether a topic could be made, and makes none.
@@ -496,13 +504,7 @@ impl Broker {
         &self,
         change: impl FnOnce(&mut Committer) -> T + Send + 'static,
     ) -> Option<T> {
-        let (reply, outcome) = oneshot::channel();
-        let change = move |committer: &mut Committer| {
-            // Who asked may be gone; the change is made all the same.
-            let _ = reply.send(change(committer));
-        };
-        self.queue.send(Request::Admin(Box::new(change))).ok()?;
-        outcome.await.ok()
+        ask(&self.queue, change)?.await.ok()
     }
 
     /// Runs something that waits for the disk off the runtime's threads.
@@ -520,6 +522,25 @@ impl Broker {
             },
         }
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Has the committer make a change in its turn; the outcome comes by the channel, unless the broker
+/// has stopped.
+fn ask<T: Send + 'static>(
+    queue: &Sender<Request>,
+    change: impl FnOnce(&mut Committer) -> T + Send + 'static,
+) -> Option<oneshot::Receiver<T>> {
+    let (reply, outcome) = oneshot::channel();
+    let change = move |committer: &mut Committer| {
+        // Who asked may be gone; the change is made all the same.
+        let _ = reply.send(change(committer));
+    };
+    queue.send(Request::Admin(Box::new(change))).ok()?;
+    Some(outcome)
 }
 
 /// Waits for a thread, if there is one; says whether it ended well.

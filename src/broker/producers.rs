@@ -37,23 +37,13 @@ pub(super) enum Verdict {
     OutOfOrder { expected: i32 },
 }
 
-/// Judges a batch by what is remembered of its producer, and by where it would go.
+/// Judges a batch by what is remembered of its producer.
 ///
-/// A producer that nothing is known of may begin anywhere, since what it wrote before may have
-/// been deleted; but not in a partition that nobody has written: there a batch before this one is
-/// still on its way (KAFKA-15591).
-pub(super) fn judge(
-    state: Option<&ProducerState>,
-    batch: Sequenced,
-    end_offset: Offset,
-) -> Verdict {
+/// A producer that nothing is known of may begin anywhere, as in Kafka: what it wrote before may
+/// have been deleted with its topic, or it may have been silent for too long.
+pub(super) fn judge(state: Option<&ProducerState>, batch: Sequenced) -> Verdict {
     let Sequenced { producer, base_sequence, last_sequence } = batch;
-    let Some(state) = state else {
-        return match (end_offset, base_sequence) {
-            (0, 1..) => Verdict::OutOfOrder { expected: 0 },
-            _ => Verdict::Append,
-        };
-    };
+    let Some(state) = state else { return Verdict::Append };
     if producer.epoch < state.epoch {
         return Verdict::StaleEpoch { current: state.epoch };
     }
@@ -110,7 +100,7 @@ mod tests {
     fn after(batches: &[Sequenced]) -> ProducerState {
         let mut state = None;
         for (offset, batch) in (0..).step_by(10).zip(batches) {
-            assert_eq!(judge(state.as_ref(), *batch, 100), Verdict::Append);
+            assert_eq!(judge(state.as_ref(), *batch), Verdict::Append);
             state = Some(appended(state, *batch, (offset, offset + 1), 0));
         }
         state.unwrap()
@@ -118,27 +108,16 @@ mod tests {
 
     #[test]
     fn an_unknown_producer_begins_anywhere() {
-        assert_eq!(judge(None, batch(3, 500, 509), 100), Verdict::Append);
-        assert_eq!(judge(None, batch(0, 0, 4), 0), Verdict::Append);
-    }
-
-    #[test]
-    fn an_empty_partition_begins_at_zero() {
-        assert_eq!(judge(None, batch(0, 5, 9), 0), Verdict::OutOfOrder { expected: 0 });
+        assert_eq!(judge(None, batch(3, 500, 509)), Verdict::Append);
+        assert_eq!(judge(None, batch(0, 0, 4)), Verdict::Append);
     }
 
     #[test]
     fn the_next_batch_follows_the_last() {
         let state = after(&[batch(0, 0, 9), batch(0, 10, 19)]);
-        assert_eq!(judge(Some(&state), batch(0, 20, 20), 100), Verdict::Append);
-        assert_eq!(
-            judge(Some(&state), batch(0, 21, 21), 100),
-            Verdict::OutOfOrder { expected: 20 }
-        );
-        assert_eq!(
-            judge(Some(&state), batch(0, 10, 12), 100),
-            Verdict::OutOfOrder { expected: 20 }
-        );
+        assert_eq!(judge(Some(&state), batch(0, 20, 20)), Verdict::Append);
+        assert_eq!(judge(Some(&state), batch(0, 21, 21)), Verdict::OutOfOrder { expected: 20 });
+        assert_eq!(judge(Some(&state), batch(0, 10, 12)), Verdict::OutOfOrder { expected: 20 });
     }
 
     #[test]
@@ -148,24 +127,24 @@ mod tests {
         for i in 1..6 {
             let base_offset = i64::from(i) * 10;
             let expected = Verdict::Duplicate { base_offset, timestamp_ms: base_offset + 1 };
-            assert_eq!(judge(Some(&state), batch(0, i, i), 100), expected);
+            assert_eq!(judge(Some(&state), batch(0, i, i)), expected);
         }
-        assert_eq!(judge(Some(&state), batch(0, 0, 0), 100), Verdict::OutOfOrder { expected: 6 });
+        assert_eq!(judge(Some(&state), batch(0, 0, 0)), Verdict::OutOfOrder { expected: 6 });
     }
 
     #[test]
     fn sequences_wrap() {
         let state = after(&[batch(0, i32::MAX - 1, i32::MAX)]);
-        assert_eq!(judge(Some(&state), batch(0, 0, 4), 100), Verdict::Append);
+        assert_eq!(judge(Some(&state), batch(0, 0, 4)), Verdict::Append);
     }
 
     #[test]
     fn a_new_epoch_begins_at_zero_and_ends_the_old_one() {
         let state = after(&[batch(0, 0, 9)]);
-        assert_eq!(judge(Some(&state), batch(1, 10, 10), 100), Verdict::OutOfOrder { expected: 0 });
-        assert_eq!(judge(Some(&state), batch(1, 0, 0), 100), Verdict::Append);
+        assert_eq!(judge(Some(&state), batch(1, 10, 10)), Verdict::OutOfOrder { expected: 0 });
+        assert_eq!(judge(Some(&state), batch(1, 0, 0)), Verdict::Append);
         let state = appended(Some(state), batch(1, 0, 0), (10, 0), 0);
-        assert_eq!(judge(Some(&state), batch(0, 10, 10), 100), Verdict::StaleEpoch { current: 1 });
+        assert_eq!(judge(Some(&state), batch(0, 10, 10)), Verdict::StaleEpoch { current: 1 });
         assert_eq!(state.batches.len(), 1);
     }
 }

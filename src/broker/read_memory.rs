@@ -1,5 +1,6 @@
-//! Memory for records on their way to clients. One budget over all of them: what is read for a
-//! client is held until its connection has taken it, and many slow ones must not add up.
+//! Memory for records on their way to clients, and for other long answers. One budget over all of
+//! them: what is read for a client is held until its connection has taken it, and many slow ones
+//! must not add up.
 //!
 //! Nobody gets more than an eighth of what is free, so that there is always something left for
 //! those who are quick; nobody waits for memory while holding some.
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Broker;
 use super::fetch::PartitionRead;
 use crate::limits::READ_GRANT_BYTES;
 
@@ -80,6 +82,19 @@ impl ReadMemory {
             // Never closed.
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+/// Memory of an answer on its way to a client, given back when it is dropped.
+#[derive(Debug)]
+pub struct AnswerMemory {
+    _grant: Grant,
+}
+
+impl Broker {
+    /// Memory for an answer that holds no records, of the budget that records have; waited for.
+    pub async fn answer_memory(&self, bytes: usize) -> AnswerMemory {
+        AnswerMemory { _grant: self.shared.read_memory.exactly(bytes).await }
     }
 }
 

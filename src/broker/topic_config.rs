@@ -36,12 +36,8 @@ pub struct TopicConfig {
     pub timestamp_after_max_ms: i64,
     /// How batches are stored; `None`: as the producer sent them. `compression.type`
     pub compression: Option<Codec>,
-    /// Replicas that must have a record; a broker alone has one. `min.insync.replicas`
-    pub min_insync_replicas: i32,
-    /// Size of the topic's segments in Kafka; a hint here. `segment.bytes`
-    pub segment_bytes: u64,
-    /// Age at which the topic's segments are sealed in Kafka, milliseconds; a hint here.
-    /// `segment.ms`
+    /// Age at which the active segment, which all topics share, is sealed if this topic has
+    /// something in it to compact, milliseconds. `segment.ms`
     pub segment_ms: i64,
 }
 
@@ -78,8 +74,6 @@ impl TopicConfig {
             timestamp_before_max_ms: values.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: values.number("message.timestamp.after.max.ms"),
             compression: values.codec(),
-            min_insync_replicas: values.number("min.insync.replicas"),
-            segment_bytes: values.number("segment.bytes"),
             segment_ms: values.number("segment.ms"),
         }
     }
@@ -153,8 +147,6 @@ mod tests {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             compression: None,
-            min_insync_replicas: 1,
-            segment_bytes: 1 << 30,
             segment_ms: 604_800_000,
         };
         assert_eq!(TopicConfig::default(), expected);

@@ -22,7 +22,8 @@ pub(super) struct ListenArgs {
     #[arg(long, value_name = "HOST:PORT", env = "MILLSTREAM_HTTP")]
     http: Option<String>,
 
-    /// What Kafka clients are told to connect to, instead of the address by which they came.
+    /// What Kafka clients are told to connect to, instead of the name in
+    /// `--kafka`, or the address by which they came.
     #[arg(long, value_name = "HOST:PORT", env = "MILLSTREAM_ADVERTISE")]
     advertise: Option<String>,
 

@@ -12,6 +12,4 @@ mod value;
 
 pub use error::{ConfigError, Flag};
 pub use listen::Listen;
-pub use settings::{
-    Clients, Config, DEFAULT_DATA, DEFAULT_HTTP, DEFAULT_KAFKA, Described, Keeping, Settings,
-};
+pub use settings::{Clients, Config, DEFAULT_DATA, DEFAULT_HTTP, DEFAULT_KAFKA, Keeping, Settings};

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::error::{ConfigError, Flag};
 use super::listen::{Listen, advertised};
 use super::value::{number, size};
+use crate::kafka::FixedSetting;
 use crate::limits::{
     CONNECTION_IDLE_MS, CONNECTIONS, DEFAULT_PARTITIONS, GROUP_INITIAL_REBALANCE_DELAY_MS,
     MEMORY_BYTES_MIN, MIN_FREE_BYTES, OFFSETS_RETENTION_MINUTES, PARTITIONS,
@@ -63,7 +64,7 @@ pub struct Settings {
     pub connections_max_idle_ms: Option<i64>,
     /// Memory for requests under way, as `256MiB`.
     pub request_memory: Option<String>,
-    /// Memory for records on their way to clients, as `512MiB`.
+    /// Memory for records and long answers on their way to clients, as `512MiB`.
     pub response_memory: Option<String>,
     /// How long an empty group waits for further members, milliseconds.
     pub group_initial_rebalance_delay_ms: Option<i64>,
@@ -91,7 +92,7 @@ pub struct Config {
     /// What clients may take.
     pub clients: Clients,
     /// Those of the above that Kafka has too.
-    pub described: Vec<Described>,
+    pub described: Vec<FixedSetting>,
 }
 
 /// What is kept, and how long.
@@ -124,19 +125,8 @@ pub struct Clients {
     pub idle_ms: u64,
     /// Memory for requests under way, bytes.
     pub request_bytes: usize,
-    /// Memory for records on their way to clients, bytes.
+    /// Memory for records and long answers on their way to clients, bytes.
     pub response_bytes: usize,
-}
-
-/// A setting as Kafka's clients ask for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Described {
-    /// Kafka's name.
-    pub name: &'static str,
-    /// Its value, as Kafka writes it.
-    pub value: String,
-    /// Somebody has set it.
-    pub is_set: bool,
 }
 
 const MINUTE_MS: i64 = 60_000;
@@ -300,7 +290,7 @@ fn to<T: Default>(number: impl TryInto<T>) -> T {
 }
 
 /// What Kafka calls the settings that it has too.
-fn described(config: &Config, set: &Settings) -> Vec<Described> {
+fn described(config: &Config, set: &Settings) -> Vec<FixedSetting> {
     let Config { keeping, clients, .. } = config;
     let at = |host: &str, port: u16| format!("PLAINTEXT://{host}:{port}");
     let listeners: Vec<_> = config.kafka.iter().map(|at_| at(&at_.host, at_.port)).collect();
@@ -315,7 +305,7 @@ fn described(config: &Config, set: &Settings) -> Vec<Described> {
     let minutes = keeping.offsets_retention_ms / MINUTE_MS;
     let one = |name, value: &dyn std::fmt::Display, is_set| {
         let value = value.to_string();
-        Described { name, value, is_set }
+        FixedSetting { name, value, is_set }
     };
     vec![
         one("advertised.listeners", &advertised, set.advertise.is_some()),

@@ -8,7 +8,9 @@ use super::binary::Binary;
 use super::shapes::{HeaderView, RecordIn};
 use crate::broker::{Append, Broker, Commit, CommitError, Topic};
 use crate::limits::HTTP_BATCH_BYTES;
-use crate::record::{BatchBuilder, BatchError, Compression, Header, partition_for_key};
+use crate::record::{
+    BatchBuilder, BatchError, Compression, Header, bytes_in_batch, partition_for_key,
+};
 use crate::types::{Offset, PartitionIndex, TimestampMs, TopicPartition};
 
 /// A record to append.
@@ -116,7 +118,8 @@ pub async fn append(
     for (index, record) in records.iter().enumerate() {
         let partition = place(topic, index, record, &mut turn)?;
         let batch = filling.entry(partition).or_insert_with(|| Filling::new(partition, index));
-        let size = record_bytes(record);
+        let (key, value) = (record.key.as_ref(), record.value.as_ref());
+        let size = bytes_in_batch(key, value, &record.headers);
         if !batch.builder.is_empty() && batch.builder.size_bytes() + size > most {
             full.push(std::mem::replace(batch, Filling::new(partition, index)));
         }
@@ -134,7 +137,10 @@ pub async fn append(
     let mut appends = Vec::with_capacity(full.len());
     let mut members = Vec::with_capacity(full.len());
     for Filling { partition, builder, first, records } in full {
-        let batch = builder.build().and_then(|batch| batch.accept(&terms));
+        let batch = match builder.build() {
+            Ok(batch) => broker.accept(batch, &terms).await,
+            Err(error) => Err(error),
+        };
         let batch = batch.map_err(|error| {
             let blamed = blamed(&error).and_then(|index| records.get(index)).copied();
             ProduceError::Record { index: blamed.unwrap_or(first), error }
@@ -196,13 +202,4 @@ fn next_turn(topic: &Topic) -> PartitionIndex {
     let records: Offset = ends.map(|partition| partition.high_watermark()).sum();
     let turn = records.checked_rem(Offset::from(topic.partitions())).unwrap_or(0);
     PartitionIndex::try_from(turn).unwrap_or(0)
-}
-
-/// What a record adds to a batch at most, bytes.
-fn record_bytes(record: &NewRecord) -> usize {
-    const LENGTHS: usize = 32;
-    let bytes = |field: &Option<Bytes>| field.as_ref().map_or(0, Bytes::len);
-    let headers: usize =
-        record.headers.iter().map(|h| h.key.len() + bytes(&h.value) + LENGTHS).sum();
-    bytes(&record.key) + bytes(&record.value) + headers + LENGTHS
 }

@@ -238,6 +238,27 @@ impl ApiKey {
         self != Self::ApiVersions && self.is_flexible(version)
     }
 
+    /// Whether an answer may be far longer than its request, and is made without waiting for other
+    /// clients. What a Fetch brings is counted as it is read, and what members of a group are told
+    /// is the group's memory.
+    pub(super) fn may_answer_at_length(self) -> bool {
+        use ApiKey as A;
+        matches!(
+            self,
+            A::ListOffsets
+                | A::Metadata
+                | A::OffsetFetch
+                | A::DescribeGroups
+                | A::ListGroups
+                | A::DescribeConfigs
+                | A::DescribeLogDirs
+                | A::ElectLeaders
+                | A::DescribeProducers
+                | A::ListConfigResources
+                | A::DescribeTopicPartitions
+        )
+    }
+
     fn version(self, number: i16) -> Result<Version, WireError> {
         if !self.versions().contains(&number) {
             return Err(WireError::new(0, Fault::Version { version: number }));

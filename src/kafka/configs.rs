@@ -157,6 +157,8 @@ pub(super) async fn describe(
                 let values = values.into_iter().filter(wanted);
                 let told = values.map(|v| tell(v, include_synonyms, include_documentation));
                 result.configs = told.collect();
+                // Empty, not null: as Kafka.
+                result.error_message = Some(Str::default());
             }
             Err((code, message)) => {
                 result.error_code = code;

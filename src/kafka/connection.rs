@@ -25,6 +25,7 @@ use super::header::RequestHeader;
 use super::service::Context;
 use super::wire::WireError;
 use super::writer::Segments;
+use crate::broker::AnswerMemory;
 use crate::limits::{CONNECTION_PIPELINE_REQUESTS, FRAME_BYTES, WRITE_MS, WRITE_SHORT_MS};
 
 /// Why a connection ended.
@@ -84,6 +85,8 @@ struct Queued {
     _place: OwnedSemaphorePermit,
     /// The memory of the request's frame, held until then.
     _memory: FramePermits,
+    /// The memory of a long response, held until it is written.
+    _answer: Option<AnswerMemory>,
 }
 
 /// Serves a connection until the client leaves, sends what it must not, or `stop`.
@@ -125,15 +128,19 @@ async fn read_requests(
             false => Arc::clone(&places).acquire_many_owned(PLACES).await,
         };
         let Ok(place) = place else { return Ok(()) };
-        let response = tokio::select! {
+        let (response, answer) = tokio::select! {
             biased;
             call = dispatch(context, header, body) => match call? {
-                Call::Done(response) => Box::pin(std::future::ready(Ok(Some(response)))),
-                Call::Pending(response) => response,
+                Call::Done(response, memory) => {
+                    let response: PendingResponse =
+                        Box::pin(std::future::ready(Ok(Some(response))));
+                    (response, memory)
+                }
+                Call::Pending(response) => (response, None),
             },
             () = frames.closed() => return Ok(()),
         };
-        let queued = Queued { response, _place: place, _memory: memory };
+        let queued = Queued { response, _place: place, _memory: memory, _answer: answer };
         if queue.send(queued).await.is_err() {
             // The writer has ended and says why.
             return Ok(());

@@ -1,6 +1,6 @@
 //! The one dispatch: from an API key to what answers it.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::api::{ApiKey, Request};
 use super::connection::{ConnectionError, PendingResponse};
@@ -12,11 +12,13 @@ use super::{
     leader_epochs, list_offsets, log_dirs, metadata, offsets, partitions, produce, producers,
     quorum, replicas, topic_partitions, topics,
 };
+use crate::broker::AnswerMemory;
+use crate::limits::ANSWER_OWN_BYTES;
 
 /// A request that was taken up.
 pub(super) enum Call {
-    /// Its response.
-    Done(Segments),
+    /// Its response, and the memory that it holds if it is long.
+    Done(Segments, Option<AnswerMemory>),
     /// What will be its response; the next request need not wait for it. `None` for a request
     /// that has none.
     Pending(PendingResponse),
@@ -34,15 +36,15 @@ pub(super) async fn dispatch(
     };
     if !api.versions().contains(&header.api_version) {
         return match api {
-            ApiKey::ApiVersions => Ok(Call::Done(api_versions::unsupported(&header)?)),
+            ApiKey::ApiVersions => Ok(Call::Done(api_versions::unsupported(&header)?, None)),
             _ => Err(ConnectionError::UnsupportedVersion { api, version: header.api_version }),
         };
     }
     let exchange = Exchange { context, header, body };
-    let response = match api {
+    match api {
         ApiKey::Produce => {
             let Exchange { context, header, body } = exchange;
-            return Ok(Call::Pending(produce::submit(context, header, body).await?));
+            Ok(Call::Pending(produce::submit(context, header, body).await?))
         }
         ApiKey::Fetch => exchange.answer(fetch::answer).await,
         ApiKey::ListOffsets => exchange.answer(list_offsets::answer).await,
@@ -78,8 +80,7 @@ pub(super) async fn dispatch(
         ApiKey::DeleteGroups => exchange.answer(group_admin::delete).await,
         ApiKey::OffsetDelete => exchange.answer(group_admin::delete_offsets).await,
         ApiKey::DescribeProducers => exchange.answer(producers::describe).await,
-    };
-    response.map(Call::Done)
+    }
 }
 
 /// What a handler is told beside the request itself.
@@ -100,12 +101,24 @@ impl Exchange<'_> {
     async fn answer<R: Request>(
         self,
         handler: impl AsyncFnOnce(Caller<'_>, R) -> R::Response,
-    ) -> Result<Segments, ConnectionError> {
-        let RequestHeader { api_version: version, correlation_id, client_id, .. } = self.header;
-        let request = R::decode(self.body, version)?;
+    ) -> Result<Call, ConnectionError> {
+        let Self { context, header, body } = self;
+        let RequestHeader { api_version: version, correlation_id, client_id, .. } = header;
+        let request = R::decode(body, version)?;
         let client_id = client_id.as_deref().unwrap_or_default();
-        let caller = Caller { context: self.context, version, client_id };
-        let response = handler(caller, request).await;
-        Ok(encode_response(&response, version, correlation_id)?)
+        let caller = Caller { context, version, client_id };
+        if !R::API.may_answer_at_length() {
+            let response = handler(caller, request).await;
+            return Ok(Call::Done(encode_response(&response, version, correlation_id)?, None));
+        }
+        // However many ask, so many answers are made at a time: what is made while it waits for
+        // memory would not be bounded otherwise. The semaphore is never closed.
+        let _turn = context.long_answers.acquire().await;
+        let response = encode_response(&handler(caller, request).await, version, correlation_id)?;
+        let memory = match response.remaining() {
+            ..=ANSWER_OWN_BYTES => None,
+            bytes => Some(context.broker.answer_memory(bytes).await),
+        };
+        Ok(Call::Done(response, memory))
     }
 }

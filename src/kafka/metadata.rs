@@ -160,8 +160,10 @@ async fn look_up(
         return error(ErrorCode::UnknownTopicOrPartition);
     }
     let new = NewTopic { name: valid, partitions: None, config: Default::default() };
+    // As Kafka, which has the client ask again. Programs that look whether a topic is there, or is
+    // gone, are told that it was not.
     match context.broker.topic_or_create(new).await {
-        Ok(topic) => describe(&topic),
+        Ok(_) => error(ErrorCode::UnknownTopicOrPartition),
         Err(failure) => error(ErrorCode::from(&failure)),
     }
 }

@@ -204,7 +204,8 @@ async fn append(
         // Transactions are still to come.
         (true, true) => return Err(Refusal::from(ErrorCode::InvalidTxnState)),
     }
-    let batch = batch.accept(&terms).map_err(|error| Refusal::from(error).by_log_of(partition))?;
+    let accepted = context.broker.accept(batch, &terms).await;
+    let batch = accepted.map_err(|error| Refusal::from(error).by_log_of(partition))?;
     let partition = TopicPartition { topic: topic.id(), partition: index };
     let appends = vec![Append { partition, batch }];
     Ok(context.broker.submit(Commit { appends, ..Commit::default() }).await)

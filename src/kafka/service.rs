@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::admission::{Admission, Place};
@@ -17,7 +17,9 @@ use super::frames::FrameMemory;
 use super::sessions::Sessions;
 use super::wire::Str;
 use crate::broker::Broker;
-use crate::limits::{CONNECTION_IDLE_MS, CONNECTIONS, REQUEST_BYTES_IN_FLIGHT, SHUTDOWN_MS};
+use crate::limits::{
+    CONNECTION_IDLE_MS, CONNECTIONS, LONG_ANSWERS, REQUEST_BYTES_IN_FLIGHT, SHUTDOWN_MS,
+};
 
 /// Id of the one node, also the leader of every partition and the controller.
 pub(super) const NODE_ID: i32 = 1;
@@ -27,7 +29,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What can be set about the Kafka side.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The address that clients are told; `None`: the one by which each has reached us.
+    /// The address that clients are told; `None`: the name of the listener, else the address by
+    /// which each has reached us.
     pub advertise: Option<(String, u16)>,
     /// Whether a topic is made when a client asks for one that is not there.
     pub auto_create_topics: bool,
@@ -82,6 +85,7 @@ pub struct Service {
     admission: Admission,
     frame_memory: FrameMemory,
     fetch_sessions: Sessions<FetchSession>,
+    long_answers: Arc<Semaphore>,
 }
 
 /// What a connection's handlers work with.
@@ -98,6 +102,8 @@ pub(super) struct Context {
     /// How long nothing may happen on the connection.
     pub(super) idle: Duration,
     pub(super) fetch_sessions: Sessions<FetchSession>,
+    /// Turns to make an answer that may be long.
+    pub(super) long_answers: Arc<Semaphore>,
     pub(super) options: Arc<Options>,
 }
 
@@ -111,12 +117,19 @@ impl Service {
             admission: Admission::new(connections, connections_per_address),
             frame_memory: FrameMemory::new(request_bytes),
             fetch_sessions: Sessions::default(),
+            long_answers: Arc::new(Semaphore::new(LONG_ANSWERS)),
         }
     }
 
     /// Serves connections until `shutdown`; then those that are being served have
-    /// [`SHUTDOWN_MS`] to finish what they have begun.
-    pub async fn run(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    /// [`SHUTDOWN_MS`] to finish what they have begun. Clients are told `host` instead of the
+    /// listener's address, as Kafka tells them the name that its listener was given.
+    pub async fn run(
+        &self,
+        listener: TcpListener,
+        host: Option<String>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let mut shutdown = pin!(shutdown);
         let (stop, stopped) = watch::channel(());
         let mut serving = JoinSet::new();
@@ -124,7 +137,7 @@ impl Service {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = self.accept(&listener) => {
-                    serving.spawn(self.clone().serve(accepted, stopped.clone()));
+                    serving.spawn(self.clone().serve(accepted, host.clone(), stopped.clone()));
                 }
                 Some(_) = serving.join_next() => {}
             }
@@ -170,13 +183,17 @@ impl Service {
     async fn serve(
         self,
         (stream, peer, _place): (TcpStream, SocketAddr, Place),
+        name: Option<String>,
         mut stopped: watch::Receiver<()>,
     ) {
         // Gone before it was looked at.
         let Ok(local) = stream.local_addr() else { return };
         let (host, port) = match &self.options.advertise {
             Some((host, port)) => (host.clone(), *port),
-            None => (local.ip().to_canonical().to_string(), local.port()),
+            None => {
+                let address = || local.ip().to_canonical().to_string();
+                (name.unwrap_or_else(address), local.port())
+            }
         };
         let context = Context {
             broker: self.broker,
@@ -187,6 +204,7 @@ impl Service {
             frame_memory: self.frame_memory,
             idle: self.options.bounds.idle,
             fetch_sessions: self.fetch_sessions,
+            long_answers: self.long_answers,
             options: self.options,
         };
         let stop = async move {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
 use super::pass::Pace;
-use super::placed::{AllTerms, Placed, batch_bytes, record_bytes};
+use super::placed::{AllTerms, Placed, batch_bytes};
 use super::step::Chain;
 use crate::broker::{
     Append, Commit, CommittedOffset, LEADER_EPOCH, OffsetChange, PartitionRead, StateChange,
@@ -206,10 +206,10 @@ impl SourceRecords {
 
     /// Adds records up to what a batch may hold; at least one, if there is any.
     fn fill(&mut self, waiting: &mut Vec<Record>) -> Result<(), BatchError> {
-        let mut bytes: usize = waiting.iter().map(record_bytes).sum();
+        let mut bytes: usize = waiting.iter().map(Record::bytes_in_batch).sum();
         while waiting.len() < PIPELINE_BATCH_RECORDS && bytes < PIPELINE_BATCH_BYTES {
             let Some(record) = self.next()? else { break };
-            bytes += record_bytes(&record);
+            bytes += record.bytes_in_batch();
             waiting.push(record);
         }
         Ok(())
@@ -261,7 +261,7 @@ impl Assembly {
     ) -> Result<(), BatchError> {
         // What their topics ask of the records' times was judged when they were placed.
         let terms = terms.map(Terms::at_any_time).unwrap_or_default();
-        let (bytes, most) = (record_bytes(record), batch_bytes(&terms));
+        let (bytes, most) = (record.bytes_in_batch(), batch_bytes(&terms));
         if bytes > most {
             self.close(partition)?;
             let mut alone = BatchBuilder::new(Compression::Zstd);

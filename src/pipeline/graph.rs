@@ -18,7 +18,7 @@ use crate::limits::{COMPONENT_BYTES, DEFAULT_PARTITIONS, PIPELINES, TOPICS};
 use crate::types::{PipelineName, PluginName, TopicName};
 
 /// What a manifest is checked against.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// The broker's topics.
     pub topics: BTreeMap<TopicName, ExistingTopic>,
@@ -27,6 +27,19 @@ pub struct World {
     pub components: BTreeMap<String, Result<Option<StepKind>, String>>,
     /// The deployed pipelines. One of a name that the manifest has too is about to be replaced.
     pub deployed: Vec<Flow>,
+    /// Partitions of a topic of which nothing says how many.
+    pub default_partitions: i32,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            topics: BTreeMap::new(),
+            components: BTreeMap::new(),
+            deployed: Vec::new(),
+            default_partitions: DEFAULT_PARTITIONS,
+        }
+    }
 }
 
 /// A topic that the broker has.
@@ -63,7 +76,8 @@ pub struct Plan {
 pub struct PlannedTopic {
     /// Its name.
     pub name: TopicName,
-    /// As declared, else as many as the topics have that its records come from.
+    /// As declared, else as many as the topics have that its records come from, else the broker's
+    /// default.
     pub partitions: i32,
     /// Its configuration, as declared.
     pub config: BTreeMap<String, String>,
@@ -491,7 +505,7 @@ impl<'a> Checker<'a> {
         let missing = topics.into_iter().filter(|(name, _)| !self.world.topics.contains_key(*name));
         let planned = missing.map(|(name, config)| PlannedTopic {
             name: name.clone(),
-            partitions: partitions.get(name).copied().unwrap_or(DEFAULT_PARTITIONS),
+            partitions: partitions.get(name).copied().unwrap_or(self.world.default_partitions),
             config,
         });
         planned.collect()
@@ -510,8 +524,8 @@ impl<'a> Checker<'a> {
             let mut changed = false;
             for flow in flows {
                 let known = flow.sources.iter().map(|source| counted.get(source).copied());
-                let most = known.map(|count| count.unwrap_or(DEFAULT_PARTITIONS)).max();
-                let most = most.unwrap_or(DEFAULT_PARTITIONS);
+                let most = known.map(|count| count.unwrap_or(self.world.default_partitions)).max();
+                let most = most.unwrap_or(self.world.default_partitions);
                 for target in flow.targets.iter().filter(|target| !fixed.contains_key(target)) {
                     let count = counted.entry(target).or_insert(0);
                     changed |= *count < most;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use crate::limits::{
     PIPELINE_COMMIT_BYTES, PIPELINE_OUTPUT_BATCH_BYTES, RECORD_HEADERS, STEP_OUTPUT_BYTES,
     STEP_OUTPUT_RECORDS,
@@ -100,7 +98,7 @@ pub(super) fn place(
         return Err(Failure { reason: FailureReason::BadMessage, message });
     }
     if !fits(&record, terms) {
-        let bytes = record_bytes(&record);
+        let bytes = record.bytes_in_batch();
         let hit = LimitHit {
             limit: LimitKind::OutputBytes,
             asked: bytes as u64,
@@ -134,7 +132,7 @@ fn chosen_partition(
 /// Whether a batch can hold the record, if need be alone and compressed: it may have come in a
 /// compressed batch itself.
 fn fits(record: &Record, terms: &Terms) -> bool {
-    if record_bytes(record) <= batch_bytes(terms) {
+    if record.bytes_in_batch() <= batch_bytes(terms) {
         return record.headers.len() <= RECORD_HEADERS;
     }
     let mut alone = BatchBuilder::new(Compression::Zstd);
@@ -150,23 +148,12 @@ pub(super) fn batch_bytes(terms: &Terms) -> usize {
     PIPELINE_OUTPUT_BATCH_BYTES.min(terms.max_bytes.saturating_sub(OVERHEAD))
 }
 
-/// At most what the record takes in a batch, not compressed.
-pub(super) fn record_bytes(record: &Record) -> usize {
-    /// Longest varints: of the record and of a header.
-    const FIXED: usize = 40;
-    const HEADER: usize = 10;
-    let len = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers =
-        record.headers.iter().map(|header| HEADER + header.key.len() + len(&header.value));
-    FIXED + len(&record.key) + len(&record.value) + headers.sum::<usize>()
-}
-
 /// Cuts what would make too large a commit, between two source records; never the first. How many
 /// source records remain.
 pub(super) fn cut_by_bytes(outputs: &mut Vec<Placed>, done: usize) -> usize {
     let mut bytes = 0;
     let over = outputs.iter().position(|placed| {
-        bytes += record_bytes(&placed.record);
+        bytes += placed.record.bytes_in_batch();
         bytes > PIPELINE_COMMIT_BYTES
     });
     let Some(source) = over.and_then(|at| outputs.get(at)).map(|placed| placed.source.max(1))

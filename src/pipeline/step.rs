@@ -11,9 +11,7 @@ use super::dead_letter::{self, Origin};
 use super::manifest::OnError;
 use super::outcome::{Counts, FailedRecord, Halt, Outcome};
 use super::pass::{Pace, Retries, Run, Stream};
-use super::placed::{
-    AllTerms, Excused, Made, Partitions, Placed, cut_by_bytes, place, record_bytes,
-};
+use super::placed::{AllTerms, Excused, Made, Partitions, Placed, cut_by_bytes, place};
 use crate::plugin::{Emitted, Failure, FailureReason, Processed, Verdict};
 use crate::record::Record;
 use crate::types::TopicName;
@@ -141,7 +139,7 @@ impl Chain {
             return;
         }
         let pass = |emitted: Emitted| {
-            made.add(source, record_bytes(&emitted.record))?;
+            made.add(source, emitted.record.bytes_in_batch())?;
             next.push(source, emitted);
             Ok(())
         };
@@ -152,7 +150,7 @@ impl Chain {
             Verdict::Route(names) => {
                 let Some(kept) = stream.take(at) else { return };
                 names.iter().try_for_each(|name| {
-                    made.add(source, record_bytes(&kept.record))?;
+                    made.add(source, kept.record.bytes_in_batch())?;
                     let (topic, kept) = (self.routed(index, name)?, kept.clone());
                     let source = (source, run.kept_time(source));
                     place(source, topic, kept, (&self.terms, &self.partitions), &mut run.outputs)

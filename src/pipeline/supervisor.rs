@@ -265,6 +265,7 @@ impl Supervisor {
             topics: topics.collect(),
             components: unreadable.chain(components).collect(),
             deployed: self.pipelines().values().map(|running| running.plan.flow()).collect(),
+            default_partitions: self.broker.default_partitions(),
         }
     }
 

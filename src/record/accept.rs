@@ -10,7 +10,7 @@ use super::builder::recompressed;
 use super::compression::Codec;
 use super::error::{BatchError, RecordProblem, RefusedRecord};
 use super::walk::Walk;
-use crate::limits::{BATCH_BYTES, REFUSED_RECORDS};
+use crate::limits::{BATCH_BYTES, CHECK_AT_ONCE_BYTES, RECOMPRESS_AT_ONCE_BYTES, REFUSED_RECORDS};
 use crate::types::{Offset, TimestampMs};
 
 /// Length field of the least message of any format.
@@ -103,17 +103,45 @@ impl RecordBatch {
     /// store: this one, unless its header says what its records do not, or it is to be stored with
     /// another codec. Decompresses, within [`crate::limits::BATCH_DECOMPRESSED_BYTES`].
     pub fn accept(self, terms: &Terms) -> Result<Self, BatchError> {
-        check_size(self.len(), terms.max_bytes)?;
-        self.check_header()?;
+        self.check_whole(terms)?;
         let payload = self.payload()?;
-        let max_timestamp = self.check_records(&payload, terms)?;
-        let accepted = match &terms.codec {
-            Some(codec) if codec.compression != self.compression() => {
-                let batch = Self::parse(recompressed(&self, &payload, *codec)?.into())?;
+        self.accept_records(&payload, terms)
+    }
+
+    /// [`RecordBatch::accept`], unless that takes much work: more than [`CHECK_AT_ONCE_BYTES`] of
+    /// records, or [`RECOMPRESS_AT_ONCE_BYTES`] if they are to have another codec.
+    pub fn accept_at_once(&self, terms: &Terms) -> Option<Result<Self, BatchError>> {
+        if let Err(error) = self.check_whole(terms) {
+            return Some(Err(error));
+        }
+        let most = match self.codec_to_be(terms) {
+            Some(_) => RECOMPRESS_AT_ONCE_BYTES,
+            None => CHECK_AT_ONCE_BYTES,
+        };
+        let payload = self.payload_within(most).transpose()?;
+        Some(payload.and_then(|payload| self.clone().accept_records(&payload, terms)))
+    }
+
+    /// What can be said without the records.
+    fn check_whole(&self, terms: &Terms) -> Result<(), BatchError> {
+        check_size(self.len(), terms.max_bytes)?;
+        self.check_header()
+    }
+
+    /// The codec that it does not have yet.
+    fn codec_to_be(&self, terms: &Terms) -> Option<Codec> {
+        terms.codec.filter(|codec| codec.compression != self.compression())
+    }
+
+    fn accept_records(self, payload: &Bytes, terms: &Terms) -> Result<Self, BatchError> {
+        let max_timestamp = self.check_records(payload, terms)?;
+        let accepted = match self.codec_to_be(terms) {
+            Some(codec) => {
+                let batch = Self::parse(recompressed(&self, payload, codec)?.into())?;
                 check_size(batch.len(), terms.max_bytes)?;
                 batch
             }
-            _ => self,
+            None => self,
         };
         let attributes = accepted.attributes().of_producer();
         let true_header =
@@ -264,6 +292,42 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn much_work_is_left_undone() {
+        let of_bytes = |bytes, compression| {
+            let mut builder = BatchBuilder::new(compression);
+            builder.push(NOW, None, Some(&vec![7; bytes]), &[]).unwrap();
+            builder.build().unwrap()
+        };
+        let codec = Some(Codec::from(Compression::Zstd));
+        let (as_it_comes, zstd) = (Terms::default(), Terms { codec, ..Terms::default() });
+        for compression in Compression::ALL {
+            let small = of_bytes(RECOMPRESS_AT_ONCE_BYTES / 2, compression);
+            let middle = of_bytes(CHECK_AT_ONCE_BYTES / 2, compression);
+            let large = of_bytes(CHECK_AT_ONCE_BYTES, compression);
+            let at_once = |batch: &RecordBatch, terms: &Terms| batch.accept_at_once(terms);
+            let accepted = small.clone().accept(&zstd).unwrap();
+            assert_eq!(at_once(&small, &zstd).unwrap().unwrap().as_bytes(), accepted.as_bytes());
+            assert!(at_once(&middle, &as_it_comes).unwrap().is_ok());
+            assert_eq!(at_once(&middle, &zstd).is_some(), compression == Compression::Zstd);
+            assert!(at_once(&large, &as_it_comes).is_none(), "{compression}");
+        }
+        // Whatever its size, a batch that is refused by its header alone is refused at once.
+        let small = Terms { max_bytes: 100, ..Terms::default() };
+        let large = of_bytes(CHECK_AT_ONCE_BYTES, Compression::None);
+        assert!(matches!(large.accept_at_once(&small), Some(Err(BatchError::TooLarge { .. }))));
+        // So is one whose records are no records.
+        let mut broken = of_bytes(100, Compression::Zstd).as_bytes().to_vec();
+        let at = broken.len() - 10;
+        broken.truncate(at);
+        let length = (at as u32 - LENGTH_END as u32).to_be_bytes();
+        broken[LENGTH_END - 4..LENGTH_END].copy_from_slice(&length);
+        reseal(&mut broken);
+        let broken = RecordBatch::parse(broken.into()).unwrap();
+        let refused = broken.accept_at_once(&Terms::default());
+        assert!(matches!(refused, Some(Err(BatchError::Decompress { .. }))), "{refused:?}");
     }
 
     #[test]

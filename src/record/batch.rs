@@ -257,6 +257,19 @@ impl RecordBatch {
     pub(super) fn payload(&self) -> Result<Bytes, BatchError> {
         self.fields.compression.decompress(self.bytes.slice(HEADER_BYTES..))
     }
+
+    /// The same, unless it is larger than so many bytes.
+    pub(super) fn payload_within(&self, most: usize) -> Result<Option<Bytes>, BatchError> {
+        if self.bytes.len() - HEADER_BYTES > most {
+            return Ok(None);
+        }
+        let payload = self.bytes.slice(HEADER_BYTES..);
+        match self.fields.compression.decompress_within(payload, most) {
+            Ok(payload) => Ok(Some(payload)),
+            Err(BatchError::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl fmt::Debug for RecordBatch {

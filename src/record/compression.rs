@@ -56,7 +56,7 @@ impl Compression {
 pub struct Codec {
     /// The codec.
     pub compression: Compression,
-    /// Its level, for gzip and zstd; the codec's own default if not said. Others have none here.
+    /// Its level, for gzip and zstd; the codec's own default if not said. Others have one only.
     pub level: Option<i32>,
 }
 
@@ -121,7 +121,7 @@ impl Compression {
         self.decompress_within(data, BATCH_DECOMPRESSED_BYTES)
     }
 
-    fn decompress_within(self, data: Bytes, max: usize) -> Result<Bytes, BatchError> {
+    pub(super) fn decompress_within(self, data: Bytes, max: usize) -> Result<Bytes, BatchError> {
         match self {
             Self::None => Ok(data),
             Self::Gzip => {

@@ -28,7 +28,7 @@ pub use error::{BatchError, RecordProblem, RefusedRecord};
 #[cfg(test)]
 pub(crate) use hostile::resealed;
 pub use partitioner::partition_for_key;
-pub use record::{Header, Record};
+pub use record::{Header, Record, bytes_in_batch};
 pub use retain::{Retained, Sketch};
 pub use stretch::batches_from;
 pub use walk::Records;

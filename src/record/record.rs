@@ -34,6 +34,23 @@ pub struct Record {
     pub headers: Vec<Header>,
 }
 
+impl Record {
+    /// [`bytes_in_batch`] of this one.
+    pub fn bytes_in_batch(&self) -> usize {
+        bytes_in_batch(self.key.as_ref(), self.value.as_ref(), &self.headers)
+    }
+}
+
+/// At most what a record takes in a batch that is not compressed, bytes.
+pub fn bytes_in_batch(key: Option<&Bytes>, value: Option<&Bytes>, headers: &[Header]) -> usize {
+    /// Longest varints: of the record and of a header.
+    const FIXED: usize = 40;
+    const HEADER: usize = 10;
+    let len = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+    let header = |header: &Header| HEADER + header.key.len() + len(header.value.as_ref());
+    FIXED + len(key) + len(value) + headers.iter().map(header).sum::<usize>()
+}
+
 /// A record's fixed part, with its key and value as places in the batch.
 #[derive(Debug)]
 pub(super) struct RawRecord {

@@ -59,6 +59,8 @@ CLIENTS = [
         null_headers=False,
     ),
     Client("franz-go", ("go.mod", "go.sum")),
+    Client("sarama", ("go.mod", "go.sum")),
+    Client("aiokafka", ("requirements.txt",)),
 ]
 
 
@@ -151,11 +153,11 @@ def _start_kafkajs(client, cache):
     return ["node", client.folder / "client.js"], environment
 
 
-def _install_franz_go(client, _cache):
+def _install_go(client, _cache):
     run_command(["go", "mod", "download"], client.folder)
 
 
-def _start_franz_go(client, cache):
+def _start_go(client, cache):
     run_command(["go", "build", "-mod=readonly", "-o", cache / "client", "."], client.folder)
     return [cache / "client"], {}
 
@@ -166,5 +168,7 @@ HOW = {
     "confluent-kafka": (_install_python, _start_python),
     "kafka-python": (_install_python, _start_python),
     "kafkajs": (_install_kafkajs, _start_kafkajs),
-    "franz-go": (_install_franz_go, _start_franz_go),
+    "franz-go": (_install_go, _start_go),
+    "sarama": (_install_go, _start_go),
+    "aiokafka": (_install_python, _start_python),
 }

@@ -1,7 +1,7 @@
 """Runs foreign clients against a running broker and says what each of them found.
 
 usage: run.py BOOTSTRAP [CLIENT…]    clients: java kcat confluent-kafka kafka-python kafkajs
-                                     franz-go; all of them unless some are named
+                                     franz-go sarama aiokafka; all of them unless some are named
 """
 
 import atexit

@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("http", &["types", "limits", "clock", "record", "broker", "pipeline"]),
-    ("config", &["types", "limits", "clock"]),
+    ("config", &["types", "limits", "clock", "kafka"]),
     (
         "server",
         &["types", "limits", "clock", "broker", "plugin", "kafka", "pipeline", "http", "config"],

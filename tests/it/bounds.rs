@@ -186,3 +186,24 @@ fn consumers_that_take_nothing_hold_no_more_than_the_budget() {
     until(|| counter(&broker, "slow-connections") > 0);
     drop(stuck);
 }
+
+#[test]
+fn a_client_that_takes_no_metadata_gives_way_when_memory_is_short() {
+    // One answer takes all the memory that there is.
+    let args = ["--response-memory", "1MiB", "--default-partitions", "1000"];
+    let (_folder, broker) = start(&args);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    for topic in 0..40 {
+        client.auto_create(&format!("t{topic}")).unwrap();
+    }
+    let all = || MetadataRequest { topics: None, ..Default::default() };
+    // More than the kernel holds for it.
+    let mut stuck = Client::connect(broker.kafka()).unwrap();
+    for _ in 0..30 {
+        stuck.send(&all(), 12).unwrap();
+    }
+    until(|| {
+        assert_eq!(client.call(&all(), 12).unwrap().topics.len(), 40);
+        counter(&broker, "slow-connections") == 1
+    });
+}

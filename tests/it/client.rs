@@ -73,7 +73,11 @@ impl Client {
     pub(crate) fn auto_create(&mut self, topic: &str) -> io::Result<()> {
         let asked = MetadataRequestTopic { name: Some(Str::from(topic)), ..Default::default() };
         let request = MetadataRequest { topics: Some(vec![asked]), ..Default::default() };
-        let response = self.call(&request, 12)?;
+        let mut response = self.call(&request, 12)?;
+        if response.topics[0].error_code == ErrorCode::UnknownTopicOrPartition {
+            // It is there from now on.
+            response = self.call(&request, 12)?;
+        }
         assert_eq!(response.topics[0].error_code, ErrorCode::None);
         Ok(())
     }

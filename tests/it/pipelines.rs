@@ -272,6 +272,61 @@ async fn every_record_takes_effect_once_through_deploys_and_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_without_a_key_for_a_compacted_topic_is_the_steps_failure() {
+    let records = [
+        record(Some("k"), Some("first")),
+        record(None, Some("keyless")),
+        record(Some("k"), Some("last")),
+    ];
+    let compacted = "[[topic]]\nname = 'out'\n\
+                     config = { 'cleanup.policy' = 'compact' }\n[[pipeline]]";
+    let said = "topic out does not accept the record: has no key, and the topic is compacted";
+    for on_error in ["skip", "dead-letter", "stop"] {
+        let folder = tempfile::tempdir().unwrap();
+        let rig = Rig::open(folder.path());
+        let manifest = one_step(&format!("filter = 'keep'\non-error = '{on_error}'"));
+        rig.deploy(&manifest.replace("[[pipeline]]", compacted)).await.unwrap();
+        rig.produce("in", 0, &records).await;
+        if on_error == "stop" {
+            let reason = rig.until_failed("p").await;
+            assert!(reason.contains(said) && reason.contains("failed on offset 1"), "{reason}");
+            assert_eq!(rig.values("out").await, ["first"]);
+        } else {
+            rig.until_through("p").await;
+            assert_eq!(rig.values("out").await, ["first", "last"]);
+        }
+        let letters = rig.consume("bad", 0).await;
+        let counts = rig.counts("p");
+        match on_error {
+            "skip" => assert_eq!((counts.skipped, letters.len()), (1, 0)),
+            "dead-letter" => {
+                assert_eq!((counts.dead_lettered, text(&letters[0])), (1, "keyless".to_owned()));
+                let message = letters[0].headers[8].value.clone().unwrap();
+                assert_eq!(message, said);
+            }
+            _ => assert!(letters.is_empty()),
+        }
+        rig.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_its_topic_does_not_take_stops_the_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::open(folder.path());
+    let manifest = one_step("transform = 'faults'\non-error = 'dead-letter'");
+    let compacted = "[[topic]]\nname = 'bad'\n\
+                     config = { 'cleanup.policy' = 'compact' }\n[[pipeline]]";
+    rig.deploy(&manifest.replace("[[pipeline]]", compacted)).await.unwrap();
+    rig.produce("in", 0, &[record(Some("k"), Some("trap")), record(None, Some("trap"))]).await;
+    let reason = rig.until_failed("p").await;
+    assert!(reason.contains("no dead letter can be made of it"), "{reason}");
+    assert!(reason.contains("has no key, and the topic is compacted"), "{reason}");
+    assert_eq!(rig.consume("bad", 0).await.len(), 1, "what came before is written");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_than_a_batch_keeps_its_order() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::open(folder.path());

@@ -92,3 +92,21 @@ fn a_new_epoch_fences_the_old_one() {
     assert_eq!((known[0].last_sequence, known[0].coordinator_epoch), (1, -1));
     assert_eq!(describe(&mut client, "nowhere").0, ErrorCode::UnknownTopicOrPartition);
 }
+
+#[test]
+fn a_producer_that_the_partition_does_not_know_begins_anywhere() {
+    let broker = Broker::start();
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.auto_create("t").unwrap();
+    let mut produce = |id, sequence| {
+        let producer = ProducerId { id, epoch: 0 };
+        let answer = client.produce("t", 0, &batch(&one(), Some((producer, sequence)))).unwrap();
+        (answer.error_code, answer.base_offset)
+    };
+    // Its topic was made again, or it was forgotten: in an empty partition and in any other.
+    assert_eq!(produce(7, 500), (ErrorCode::None, 0));
+    assert_eq!(produce(8, 900), (ErrorCode::None, 1));
+    assert_eq!(produce(7, 501), (ErrorCode::None, 2));
+    assert_eq!(produce(8, 900), (ErrorCode::None, 1), "a duplicate");
+    assert_eq!(produce(7, 503), (ErrorCode::OutOfOrderSequenceNumber, -1));
+}

@@ -11,7 +11,7 @@ use millstream::kafka::messages::{
     DeleteTopicsRequest, DescribeConfigsRequest, DescribeConfigsResource, ErrorCode,
     FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest,
     JoinGroupRequestProtocol, LeaveGroupRequest, ListOffsetsPartition, ListOffsetsRequest,
-    ListOffsetsTopic, MemberIdentity, MetadataRequest, OffsetCommitRequest,
+    ListOffsetsTopic, MemberIdentity, MetadataRequest, MetadataRequestTopic, OffsetCommitRequest,
     OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetFetchRequest,
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics, ProduceRequest,
     Str, SyncGroupRequest, SyncGroupRequestAssignment,
@@ -461,4 +461,21 @@ fn rubbish_closes_its_connection_and_does_nothing_else() {
     }
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(witness.produce("t", 0, &batch(&values(1), None)).unwrap().base_offset, 0);
+}
+
+#[test]
+fn a_topic_that_is_asked_for_is_made_and_there_when_asked_again() {
+    let broker = Broker::start();
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    let mut asked = |version| {
+        let name = Some(Str::from(format!("t{version}")));
+        let topics = Some(vec![MetadataRequestTopic { name, ..Default::default() }]);
+        let request = MetadataRequest { topics, ..Default::default() };
+        let topic = client.call(&request, version).unwrap().topics.remove(0);
+        (topic.error_code, topic.partitions.len())
+    };
+    for version in 0..=13 {
+        assert_eq!(asked(version), (ErrorCode::UnknownTopicOrPartition, 0), "{version}");
+        assert_eq!(asked(version), (ErrorCode::None, 1), "{version}");
+    }
 }

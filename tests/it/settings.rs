@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use millstream::kafka::messages::{
-    DescribeConfigsRequest, DescribeConfigsResource, MetadataRequest, Str,
+    DescribeConfigsRequest, DescribeConfigsResource, MetadataRequest, MetadataResponseTopic, Str,
 };
 
 use crate::client::Client;
@@ -76,4 +76,40 @@ fn what_cannot_be_set_is_told_with_its_place() {
     let said = stderr(&environment);
     assert_eq!(environment.status.code(), Some(2), "{said}");
     assert!(said.contains("--tail-size 1 parsec"), "{said}");
+}
+
+#[test]
+fn a_manifests_topics_have_the_brokers_partitions_unless_it_says_how_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("pipeline.toml");
+    let text = "[[topic]]\nname = 'in'\n[[topic]]\nname = 'said'\npartitions = 2\n\
+                [[pipeline]]\nname = 'p'\nsource = 'in'\noutput = 'out'\n\
+                [[pipeline]]\nname = 'q'\nsource = 'said'\noutput = 'of-said'\n";
+    std::fs::write(&manifest, text).unwrap();
+    let args = ["--default-partitions", "3", manifest.to_str().unwrap()];
+    let broker = Broker::start_in(&folder.path().join("data"), &args);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    let request = MetadataRequest { topics: None, ..Default::default() };
+    let topics = client.call(&request, 12).unwrap().topics;
+    let counted = |topic: &MetadataResponseTopic| {
+        (topic.name.clone().unwrap_or_default().to_string(), topic.partitions.len())
+    };
+    let mut counts: Vec<_> = topics.iter().map(counted).collect();
+    counts.sort();
+    let expected = [("in", 3), ("of-said", 2), ("out", 3), ("said", 2)];
+    assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)));
+}
+
+#[test]
+fn clients_are_told_the_name_that_they_were_to_connect_to() {
+    for (listen, told) in [("localhost:0", "localhost"), ("127.0.0.1:0", "127.0.0.1")] {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start_at(listen, &folder.path().join("data"), &[]);
+        for address in broker.kafka_addresses() {
+            let mut client = Client::connect(address).unwrap();
+            let answer = client.call(&MetadataRequest::default(), 12).unwrap();
+            let port: i32 = address.rsplit(':').next().unwrap().parse().unwrap();
+            assert_eq!((&*answer.brokers[0].host, answer.brokers[0].port), (told, port));
+        }
+    }
 }

@@ -94,8 +94,13 @@ impl Broker {
 
     /// A broker in this folder, with further arguments to `serve`.
     pub(crate) fn start_in(data: &Path, args: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", data, args)
+    }
+
+    /// The same, with the addresses for Kafka clients.
+    pub(crate) fn start_at(kafka: &str, data: &Path, args: &[&str]) -> Self {
         let mut child = millstream()
-            .args(["serve", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"])
+            .args(["serve", "--kafka", kafka, "--http", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(args)
             .stdin(Stdio::null())

@@ -133,6 +133,18 @@ fn produce_badly(table: &mut Table) {
 }
 
 fn idempotent(table: &mut Table) {
+    // In an empty partition, then behind others; once more, and the next.
+    for (name, sequence) in
+        [("begun in the middle", 7), ("begun in the middle, again", 7), ("and on", 8)]
+    {
+        table.each_version(name, move |side, version| {
+            let producer = ProducerId { id: 2_000_000 + i64::from(version), epoch: 3 };
+            let records = batch(&["a"], |builder| {
+                builder.producer(producer, sequence);
+            });
+            produce_to(side, "begun", 0, -1, Some(records))
+        });
+    }
     table.each("a new producer", |_| InitProducerIdRequest {
         transaction_timeout_ms: 1_000,
         ..Default::default()

@@ -70,12 +70,13 @@ impl Table {
 type Setting = (&'static str, &'static str);
 
 /// Topics that are there before the first request: name, partitions, settings. The records are old.
-const TOPICS: [(&str, i32, &[Setting]); 6] = [
+const TOPICS: [(&str, i32, &[Setting]); 7] = [
     ("small", 1, &[("max.message.bytes", "100")]),
     ("records", 2, &[("retention.ms", "-1")]),
     ("empty", 1, &[("retention.ms", "-1"), ("cleanup.policy", "compact,delete")]),
     ("written", 1, &[("retention.ms", "-1")]),
     ("compacted", 1, &[("retention.ms", "-1"), ("cleanup.policy", "compact")]),
+    ("begun", 1, &[("retention.ms", "-1")]),
     ("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]),
 ];
 

@@ -70,12 +70,6 @@ pub(super) const WANTED: &[Wanted] = &[
     wanted(ApiKey::ApiVersions, "", "finalized_features_epoch", "the same"),
     wanted(
         ApiKey::Metadata,
-        "a topic to be made",
-        "topics/*/**",
-        "the topic is there at once; Kafka has the client ask again",
-    ),
-    wanted(
-        ApiKey::Metadata,
         "topic ids",
         "**",
         "in versions 10 and 11 Kafka answers with an empty cluster; ids are as good there",
