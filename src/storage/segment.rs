@@ -1,7 +1,8 @@
 //! One redb file of the log: the chunks and journal entries of its groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::io;
+use std::iter::Peekable;
 
 use bytes::Bytes;
 use redb::{
@@ -471,33 +472,14 @@ fn for_each_chunk(
     let mut stored = table
         .range((&topic, partition, first)..(&topic, partition, range.until))
         .map_err(at(&name))?
-        .map(|row| row.map(|(key, value)| (key.value().2, value)))
+        // Copied out: a page must not be pinned by what becomes of its bytes.
+        .map(|row| row.map(|(key, value)| (key.value().2, Bytes::copy_from_slice(value.value()))))
         .peekable();
     let mut waiting = waiting.chunks.range(first..range.until.max(first)).peekable();
     let mut expected = range.from;
-    loop {
-        // The next of both; one that came into the database meanwhile is the same in both.
-        let next_stored = match stored.peek() {
-            Some(Ok((first_offset, _))) => Some(*first_offset),
-            Some(Err(_)) | None => None,
-        };
-        let waits = waiting
-            .next_if(|(first_offset, _)| next_stored.is_none_or(|stored| **first_offset <= stored));
-        let stored = match waits {
-            Some((first_offset, _)) if next_stored != Some(*first_offset) => None,
-            _ => stored.next().transpose().map_err(at(&name))?,
-        };
-        let (first_offset, whole) = match (stored, waits) {
-            // Copied out: a page must not be pinned by what becomes of its bytes.
-            (Some((first_offset, value)), _) => {
-                (first_offset, seal::split(Bytes::copy_from_slice(value.value())))
-            }
-            (None, Some((first_offset, chunk))) => (
-                *first_offset,
-                Some((chunk.clone(), Seals::of(range.partition, *first_offset, chunk))),
-            ),
-            (None, None) => break,
-        };
+    while let Some((first_offset, whole)) =
+        next_chunk(range.partition, &mut stored, &mut waiting).map_err(at(&name))?
+    {
         if !range.sparse && first_offset > expected {
             if expected > range.from {
                 break;
@@ -530,6 +512,26 @@ fn for_each_chunk(
         }
     }
     Ok(())
+}
+
+/// The next of both in order of offsets, with its seals if it is a chunk. One that came into the
+/// database meanwhile is the same in both.
+fn next_chunk<E>(
+    partition: TopicPartition,
+    stored: &mut Peekable<impl Iterator<Item = Result<(Offset, Bytes), E>>>,
+    waiting: &mut Peekable<btree_map::Range<'_, Offset, Bytes>>,
+) -> Result<Option<(Offset, Option<(Bytes, Seals)>)>, E> {
+    let next_stored = stored.peek().and_then(|row| row.as_ref().ok()).map(|(first, _)| *first);
+    let is_due =
+        |(first, _): &(&Offset, &Bytes)| next_stored.is_none_or(|stored| **first <= stored);
+    if let Some((first, chunk)) = waiting.next_if(is_due)
+        && next_stored != Some(*first)
+    {
+        let seals = Seals::of(partition, *first, chunk);
+        return Ok(Some((*first, Some((chunk.clone(), seals)))));
+    }
+    let row = stored.next().transpose()?;
+    Ok(row.map(|(first, value)| (first, seal::split(value))))
 }
 
 fn corrupt(
