@@ -264,6 +264,10 @@ pub const PLUGIN_BATCH_MS: u64 = 1_000;
 pub const COMPONENT_BYTES: usize = 32 * MIB;
 /// Largest component whatever a step says, bytes. Compiling takes many times as much memory.
 pub const COMPONENT_BYTES_MAX: usize = 64 * MIB;
+/// Components in components, that deep. Toolchains come to 3.
+pub const PLUGIN_COMPONENT_DEPTH: usize = 32;
+/// Types that are declared in types, in one section of a component. Toolchains come to 1.
+pub const PLUGIN_NESTED_TYPES: usize = 200;
 /// Compiled components that are kept, bytes; JavaScript's and Python's have 33 million each.
 pub const PLUGIN_CACHE_BYTES: u64 = 512 * MIB as u64;
 /// Largest compiled component that is kept, bytes.

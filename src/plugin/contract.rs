@@ -9,6 +9,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use crate::limits::COMPONENT_BYTES_MAX;
 
 use super::PluginError;
+use super::nesting;
 
 /// Rust's side of `wit/`. Checked by the compiler against the very files that plugins are built on.
 pub(super) mod bindings {
@@ -115,7 +116,7 @@ pub(super) fn check_bytes(bytes: &[u8]) -> Result<(), PluginError> {
     // Magic, then version and layer (component model, binary format, preamble).
     let found = match bytes {
         [] => "an empty file",
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => return nesting::check(bytes),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => "a core WebAssembly module",
         [0, b'a', b's', b'm', ..] => "WebAssembly of an unknown format",
         _ if bytes.trim_ascii_start().starts_with(b"(") => "WebAssembly text",

@@ -58,7 +58,7 @@ impl Host {
         if taken == Line::FirstRefused {
             tracing::warn!(
                 step = self.settings.label(),
-                "logs more than {PLUGIN_LOG_BYTES_PER_SECOND} bytes a second, the rest is not written"
+                "logs over {PLUGIN_LOG_BYTES_PER_SECOND} bytes a second, the rest is left out"
             );
         }
         taken == Line::Written

@@ -18,6 +18,7 @@ mod imports;
 mod instance;
 mod limits;
 mod log_budget;
+mod nesting;
 mod outcome;
 mod packed;
 mod sizing;
@@ -44,6 +45,14 @@ pub enum PluginError {
         /// Length of the component.
         bytes: usize,
         /// Length allowed.
+        max: usize,
+    },
+    /// What stands in each other in it stands too deep for the compiler.
+    #[error("it has {what} in each other, more than {max} deep")]
+    TooDeep {
+        /// What.
+        what: &'static str,
+        /// How deep it may be.
         max: usize,
     },
     /// It is damaged, uses a WebAssembly feature that is off, or needs more than the pool gives.

@@ -209,6 +209,17 @@ impl Ledger {
         *surely = upto.max(*surely);
     }
 
+    /// This ledger as of an earlier moment, but with all that was sent since: it may be there, and
+    /// nobody was told of it.
+    pub(crate) fn told_before(&self, before: &Self) -> Self {
+        let mut told = Self { consumed: before.consumed.clone(), ..self.clone() };
+        told.seen = before.seen.clone();
+        for (number, batch) in told.batches.iter_mut().enumerate() {
+            batch.fate = before.batches.get(number).map_or(Fate::Unsure, |batch| batch.fate);
+        }
+        told
+    }
+
     /// What was unsure is known after a check; what is not there will not come any more, unless it
     /// is `sent_again`.
     pub(crate) fn settle(&mut self, verdict: &Verdict, sent_again: &BTreeSet<usize>) {

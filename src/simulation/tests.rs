@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::damage::{Tally, try_copies as try_copies_of};
 use super::every_write::{Fault, operations, with_fault};
 use super::{Plan, Report, simulate};
-use crate::planted::Bug;
+use crate::planted::{self, Bug};
 
 /// Seeds that a planted bug may take to be found.
 const SEEDS_PER_BUG: u64 = 10;
@@ -98,6 +98,15 @@ fn fail_writes(seed: u64, step: usize) {
 #[test]
 fn a_write_that_fails_and_a_full_disk_cost_nothing_that_was_acknowledged() {
     fail_writes(0, 23);
+}
+
+#[test]
+fn an_acknowledgement_of_a_write_that_failed_is_found() {
+    planted::plant(Some(Bug::AcknowledgeBeforeCommit));
+    let mut operations = operations(0).step_by(23);
+    let found = operations.any(|at| !with_fault(0, Fault::Fails, at).objections.is_empty());
+    planted::plant(None);
+    assert!(found, "nobody minds");
 }
 
 #[test]
