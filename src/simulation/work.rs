@@ -29,19 +29,21 @@ const IN_FLIGHT: usize = 3;
 const COMMITS_IN_FLIGHT: usize = 2;
 
 /// A client that produces.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Producer {
     place: Place,
     number: u64,
     /// Nothing for a plain one.
     id: Option<ProducerId>,
     sequence: i32,
+    made: usize,
     /// Batches that it has not been told of, oldest first.
     pending: Vec<Pending>,
 }
 
 #[derive(Debug, Clone)]
 struct Pending {
+    number: usize,
     batch: usize,
     bytes: RecordBatch,
     queued: bool,
@@ -156,8 +158,7 @@ impl Life {
             let places = [("in", 0), ("in", 1), ("in", 0), ("table", 0), ("in", 1), ("short", 0)];
             for (number, (topic, partition)) in (0..).zip(places) {
                 let place = (topic.to_owned(), partition);
-                let (id, pending) = (None, Vec::new());
-                run.producers.push(Producer { place, number, id, sequence: 0, pending });
+                run.producers.push(Producer { place, number, ..Producer::default() });
             }
         }
         Ok(())
@@ -311,7 +312,10 @@ impl Life {
 
     pub(super) fn produce_of(&mut self, run: &mut Run, index: usize) {
         let again = run.producers[index].pending.iter().position(|pending| !pending.queued);
-        if again.is_none() && run.producers[index].pending.len() < IN_FLIGHT {
+        let producer = &run.producers[index];
+        // As clients do: none goes ahead of one that is sent again and again.
+        let is_near = |oldest: &Pending| producer.made < oldest.number + IN_FLIGHT;
+        if again.is_none() && producer.pending.first().is_none_or(is_near) {
             let pending = new_batch(run, index);
             run.producers[index].pending.push(pending);
         }
@@ -589,7 +593,10 @@ fn new_batch(run: &mut Run, index: usize) -> Pending {
     }
     let count = i32::try_from(records.len()).unwrap_or(0);
     let batch = run.told.ledger.send(place, who, records);
-    run.producers[index].sequence += count;
+    let producer = &mut run.producers[index];
+    producer.sequence += count;
+    producer.made += 1;
+    let number = producer.made - 1;
     let bytes = builder.build().unwrap_or_else(|error| panic!("a batch is not made: {error}"));
-    Pending { batch, bytes, queued: false }
+    Pending { number, batch, bytes, queued: false }
 }

@@ -12,7 +12,7 @@ use millstream::kafka::messages::{
 use millstream::record::{BatchBuilder, Compression};
 
 use crate::client::{Client, batch, fetch_request, produce_request, request_head};
-use crate::util::{Broker, until};
+use crate::util::{Broker, resident_bytes, until};
 
 /// Longer than any test may take: what waits so long waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -132,11 +132,81 @@ fn requests_one_behind_the_other_need_no_more_than_there_is() {
     client.receive::<ApiVersionsRequest>(0).unwrap();
 }
 
-/// Resident memory of a process, bytes.
-fn resident_bytes(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+/// Open files that this process may have.
+fn open_files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little_memory_and_no_service() {
+    const MIB: usize = 1 << 20;
+    let count = 10_000;
+    if open_files() < count + 2_000 {
+        println!("skipped: only {} files may be open here", open_files());
+        return;
+    }
+    let (_folder, broker) = start(&["--max-connections", "10001"]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.auto_create("t").unwrap();
+    let before = resident_bytes(broker.pid());
+    let idle: Vec<TcpStream> =
+        (0..count).map(|_| TcpStream::connect(broker.kafka()).unwrap()).collect();
+    // The last one is there when it is answered, and so are those before it.
+    let mut last = Client::over(idle[count - 1].try_clone().unwrap()).unwrap();
+    last.call(&MetadataRequest::default(), 12).unwrap();
+    let answer = client.produce("t", 0, &batch(&["x".to_owned()], None)).unwrap();
+    assert_eq!(answer.error_code, ErrorCode::None);
+    let held = resident_bytes(broker.pid()).saturating_sub(before);
+    assert!(held < 200 * MIB, "{held} bytes for {count} connections");
+}
+
+#[test]
+fn a_stuck_consumer_under_full_load_costs_bounded_memory_and_disk() {
+    const MIB: usize = 1 << 20;
+    let seconds = std::env::var("MILLSTREAM_STUCK_SECONDS").map_or(4, |text| text.parse().unwrap());
+    let args = ["--segment-size", "16MiB", "--tail-size", "16MiB", "--response-memory", "16MiB"];
+    let (folder, broker) = start(&args);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.create_topic("t", &[("retention.bytes", "50000000"), ("retention.ms", "-1")]);
+    let large = batch(&["x".repeat(500_000)], None);
+    client.produce("t", 0, &large).unwrap();
+    let mut stuck = Client::connect(broker.kafka()).unwrap();
+    for _ in 0..20 {
+        stuck.send(&fetch_request("t", 0, 0, 500), 12).unwrap();
+    }
+    let before = resident_bytes(broker.pid());
+    let deadline = std::time::Instant::now() + Duration::from_secs(seconds);
+    let (mut produced, mut memory, mut disk) = (0, 0, 0);
+    while std::time::Instant::now() < deadline {
+        for _ in 0..20 {
+            let answer = client.produce("t", 0, &large).unwrap();
+            assert_eq!(answer.error_code, ErrorCode::None);
+            produced += large.len();
+        }
+        memory = memory.max(resident_bytes(broker.pid()).saturating_sub(before));
+        disk = disk.max(disk_bytes(&folder.path().join("data")));
+    }
+    println!(
+        "{seconds} s, {} MiB produced: memory {} MiB more, disk {} MiB",
+        produced / MIB,
+        memory / MIB,
+        disk / MIB
+    );
+    assert!(memory < 300 * MIB, "{memory} bytes more than before");
+    // What is kept, what waits to be removed and what the cleaner has not come to yet.
+    assert!(disk < 1_500 * MIB, "{disk} bytes on disk, {produced} produced");
+    drop(stuck);
+}
+
+/// Bytes on disk of all segments.
+fn disk_bytes(data: &std::path::Path) -> usize {
+    use std::os::unix::fs::MetadataExt;
+    let files = std::fs::read_dir(data.join("segments")).unwrap();
+    // One may be removed meanwhile.
+    let blocks = files.map(|file| file.unwrap().metadata().map_or(0, |file| file.blocks()));
+    usize::try_from(blocks.sum::<u64>() * 512).unwrap()
 }
 
 #[test]

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use millstream::kafka::messages::{
     ApiKey, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, ErrorCode, FetchPartition,
-    FetchRequest, FetchResponse, FetchTopic, InitProducerIdRequest, MetadataRequest,
-    MetadataRequestTopic, PartitionProduceData, PartitionProduceResponse, ProduceRequest, Records,
-    Request, Str, TopicProduceData, decode_response, encode_request,
+    FetchRequest, FetchResponse, FetchTopic, InitProducerIdRequest, ListOffsetsPartition,
+    ListOffsetsRequest, ListOffsetsTopic, MetadataRequest, MetadataRequestTopic,
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, Records, Request, Str,
+    TopicProduceData, decode_response, encode_request,
 };
 use millstream::record::{BatchBuilder, Compression, Record, RecordBatch, split_batches};
 use millstream::types::ProducerId;
@@ -25,7 +26,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// A client on a connection that is there already.
+    pub(crate) fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, correlation_id: 0 })
@@ -127,18 +132,43 @@ impl Client {
         self.call(&fetch_request(topic, partition, offset, wait_ms), 12)
     }
 
+    /// The offset that belongs to a timestamp, or to -1 for the end and -2 for the start.
+    pub(crate) fn offset_at(&mut self, topic: &str, partition: i32, timestamp: i64) -> i64 {
+        let asked = ListOffsetsPartition {
+            partition_index: partition,
+            timestamp,
+            current_leader_epoch: -1,
+            ..Default::default()
+        };
+        let topic = ListOffsetsTopic { name: Str::from(topic), partitions: vec![asked] };
+        let request =
+            ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+        self.call(&request, 7).unwrap().topics[0].partitions[0].offset
+    }
+
     /// All records of a partition that there are now.
     pub(crate) fn read_all(&mut self, topic: &str, partition: i32) -> io::Result<Vec<Record>> {
+        let (records, end) = self.read_from(topic, partition, 0)?;
+        assert_eq!(records.last().map_or(0, |last| last.offset + 1), end);
+        Ok(records)
+    }
+
+    /// All records of a partition from an offset on, and its end offset.
+    pub(crate) fn read_from(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> io::Result<(Vec<Record>, i64)> {
         let mut records: Vec<Record> = Vec::new();
         loop {
-            let from = records.last().map_or(0, |last| last.offset + 1);
+            let from = records.last().map_or(offset, |last| last.offset + 1);
             let mut response = self.fetch(topic, partition, from, 0)?;
             let data = response.responses.remove(0).partitions.remove(0);
             assert_eq!(data.error_code, ErrorCode::None);
             let bytes = data.records.unwrap().into_bytes();
             if bytes.is_empty() {
-                assert_eq!(from, data.high_watermark);
-                return Ok(records);
+                return Ok((records, data.high_watermark));
             }
             for batch in split_batches(bytes) {
                 let batch = batch.unwrap().records().unwrap().map(Result::unwrap);

@@ -1,155 +1,132 @@
-//! The real process under SIGKILL: producers that count acknowledgements, a pipeline at work, and
-//! afterwards every acknowledged record once and in order, every output and every dead letter
-//! exactly once.
+//! The real process under SIGKILL, always on the same folder, with everything at work: idempotent
+//! and plain producers, a group whose members commit, a pipeline with filter, transformer, router
+//! and dead letters that is deployed anew meanwhile, retention, compaction, topics that come and
+//! go. Afterwards everything is held against what clients were told.
+
+mod backup;
+mod consume;
+mod manage;
+mod produce;
 
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use millstream::record::Record;
 
-use crate::client::{Client, batch};
-use crate::ledger::{Found, FoundPartition, FoundRecord, Ledger, Policy, Sent};
-use crate::util::{Broker, succeeded};
+use crate::client::Client;
+use crate::ledger::{Found, FoundPartition, FoundRecord, Ledger, Policy, Verdict};
+use crate::util::{Broker, until};
 
 /// Kills in every `cargo test`; `MILLSTREAM_KILLS` says another number.
 const KILLS: u32 = 20;
 const PARTITIONS: i32 = 2;
-const PRODUCERS: u64 = 3;
 /// How long anything may take that a broker with a fault would never do.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// One life in so many is long enough for segments to be sealed by age, and for whoever joins a
+/// group.
+const LONG_LIFE: u32 = 8;
+const LONG_LIFE_MS: u64 = 2_500;
 
-const MANIFEST: &str = r#"
-[[topic]]
-name = "in"
-partitions = 2
+/// Topics that pipelines and producers write, with what they keep; nothing for pipelines' outputs.
+const TOPICS: [(&str, i32, Option<Policy>); 6] = [
+    ("in", PARTITIONS, Some(Policy::Keep)),
+    ("out", PARTITIONS, None),
+    ("side", PARTITIONS, None),
+    ("bad", PARTITIONS, None),
+    ("short", 1, Some(Policy::Retained)),
+    ("table", 1, Some(Policy::Compacted)),
+];
 
-[[topic]]
-name = "bad"
-partitions = 2
-
-[plugin.present]
-component = "filter.wasm"
-
-[plugin.obey]
-component = "faults.wasm"
-
-[[pipeline]]
-name = "work"
-source = "in"
-output = "out"
-dead-letter = "bad"
-
-[[pipeline.step]]
-filter = "present"
-
-[[pipeline.step]]
-transform = "obey"
-on-error = "dead-letter"
-"#;
-
-/// What the plugin `obey` does with the record of this number, said by its first letter.
-fn letter(number: u64) -> char {
-    match number % 10 {
-        3 => 'e',
-        5 => '2',
-        7 => 'n',
-        _ => 'x',
-    }
-}
-
-/// Which topics get a record of such a value.
+/// Which topics get a record of such a value from the pipeline, by its first letter.
 fn places(value: &str) -> Vec<&'static str> {
     match value.as_bytes()[0] {
         b'x' => vec!["out"],
         b'2' => vec!["out", "out"],
+        b'y' => vec!["side"],
         b'e' => vec!["bad"],
         _ => vec![],
     }
 }
 
-/// A batch that was acknowledged: the offset of its first record, and its values.
-type Acknowledged = (i64, Vec<String>);
+/// What everybody at work shares.
+struct World {
+    /// Where the broker is at the moment; it moves with every kill.
+    kafka: Mutex<String>,
+    http: Mutex<String>,
+    /// Producers and who manages end; then the group.
+    stop: AtomicBool,
+    stop_reading: AtomicBool,
+    acknowledged: AtomicU64,
+    /// Records after which producers wait.
+    allowed: AtomicU64,
+    told: Mutex<Told>,
+}
 
-/// Where the broker is at the moment; it moves with every kill.
-type Address = Arc<Mutex<String>>;
+/// What clients were told.
+#[derive(Default)]
+struct Told {
+    ledger: Ledger,
+    group: consume::Group,
+    /// Topics that came and stayed.
+    kept: Vec<String>,
+}
 
-/// Produces numbered values to a partition until told to stop, each batch again and again until it
-/// is acknowledged.
-fn produce(
-    address: &Address,
-    worker: u64,
-    stop: &AtomicBool,
-    acknowledged: &AtomicU64,
-) -> Vec<Acknowledged> {
-    let partition = i32::try_from(worker).unwrap() % PARTITIONS;
-    let mut random = fastrand::Rng::with_seed(worker);
-    let mut done = Vec::new();
-    let mut producer = None;
-    let (mut sequence, mut number) = (0, 0_u64);
-    while !stop.load(Ordering::Relaxed) {
-        let values: Vec<String> = (0..random.u64(1..40))
-            .map(|i| format!("{} worker {worker} number {}", letter(number + i), number + i))
-            .collect();
-        number += values.len() as u64;
-        let deadline = Instant::now() + PATIENCE;
-        let base_offset = loop {
-            let mut attempt = || -> io::Result<i64> {
-                let address = address.lock().unwrap().clone();
-                let mut client = Client::connect(&address)?;
-                let id = match producer {
-                    Some(id) => id,
-                    None => *producer.insert(client.producer_id()?),
-                };
-                let batch = batch(&values, Some((id, sequence)));
-                let answer = client.produce("in", partition, &batch)?;
-                let code = format!("{:?}", answer.error_code);
-                assert_eq!(code, "None", "worker {worker}, sequence {sequence}");
-                Ok(answer.base_offset)
-            };
-            match attempt() {
-                Ok(offset) => break offset,
-                // Killed; the next broker is on its way.
-                Err(error) => {
-                    assert!(Instant::now() < deadline, "worker {worker}: {error}");
-                    std::thread::yield_now();
-                }
-            }
+impl World {
+    fn new(broker: &Broker) -> Self {
+        let world = Self {
+            kafka: Mutex::default(),
+            http: Mutex::default(),
+            stop: AtomicBool::new(false),
+            stop_reading: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(0),
+            allowed: AtomicU64::new(u64::MAX),
+            told: Mutex::default(),
         };
-        sequence += i32::try_from(values.len()).unwrap();
-        acknowledged.fetch_add(values.len() as u64, Ordering::Relaxed);
-        done.push((base_offset, values));
+        world.moved(broker);
+        world
     }
-    done
-}
 
-/// Deploys the pipeline with its components built from text beside it.
-fn deploy(folder: &Path, broker: &Broker) {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plugins");
-    for name in ["filter", "faults"] {
-        let component = wat::parse_file(fixtures.join(format!("{name}.wat"))).unwrap();
-        std::fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let manifest = folder.join("work.toml");
-    std::fs::write(&manifest, MANIFEST).unwrap();
-    succeeded(&broker.run(&["deploy", manifest.to_str().unwrap()]));
-}
 
-/// Waits until the pipeline has taken everything; it is asked, not timed.
-fn caught_up(broker: &Broker) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let text = succeeded(&broker.run(&["pipelines", "--json"]));
-        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let pipeline = &status[0];
-        assert_eq!(pipeline["state"], "running", "{text}");
-        let partitions = pipeline["partitions"].as_array().unwrap();
-        if partitions.iter().all(|partition| partition["lag"] == 0) {
-            return;
+    fn connect(&self) -> io::Result<Client> {
+        let address = self.kafka.lock().unwrap().clone();
+        Client::connect(&address)
+    }
+
+    fn moved(&self, broker: &Broker) {
+        broker.kafka().clone_into(&mut self.kafka.lock().unwrap());
+        broker.http().clone_into(&mut self.http.lock().unwrap());
+    }
+
+    /// Tries until it is done, or until everybody is to end: whatever fails does so since the
+    /// broker was killed, and the next is on its way.
+    fn persist<T>(&self, what: &str, mut attempt: impl FnMut() -> io::Result<T>) -> Option<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match attempt() {
+                Ok(done) => return Some(done),
+                Err(error) if Instant::now() >= deadline => panic!("{what}: {error}"),
+                Err(_) if self.stop_reading.load(Ordering::Relaxed) => return None,
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
         }
-        assert!(Instant::now() < deadline, "still behind: {text}");
+    }
+}
+
+/// Makes the others end if it panics: the scope waits for all of them.
+struct Alarm<'a>(&'a World);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop.store(true, Ordering::Relaxed);
+            self.0.stop_reading.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -158,35 +135,37 @@ fn found(record: Record) -> FoundRecord {
     FoundRecord { offset: record.offset, key: record.key.map(text), value: record.value.map(text) }
 }
 
-/// Holds everything in the broker against what its producers were told.
-fn check(broker: &Broker, produced: Vec<(i32, Vec<Acknowledged>)>) {
-    let mut ledger = Ledger::default();
-    ledger.topic("in", Policy::Keep);
-    for (worker, (partition, batches)) in (0..).zip(produced) {
-        for (base_offset, values) in batches {
-            let sent = values.into_iter().map(|value| Sent { key: None, value: Some(value) });
-            let batch = ledger.send(("in".to_owned(), partition), worker, sent.collect());
-            ledger.acknowledge(batch, base_offset).unwrap();
-        }
-    }
-    let mut client = Client::connect(broker.kafka()).unwrap();
+/// Everything in these topics.
+fn find(client: &mut Client, topics: &[(String, i32)]) -> Found {
     let mut all = Found::new();
-    for topic in ["in", "out", "bad"] {
-        for partition in 0..PARTITIONS {
-            let records: Vec<FoundRecord> =
-                client.read_all(topic, partition).unwrap().into_iter().map(found).collect();
-            let end = records.last().map_or(0, |last| last.offset + 1);
-            let partition_found = FoundPartition { end, records, ..FoundPartition::default() };
-            all.insert((topic.to_owned(), partition), partition_found);
+    for (topic, partitions) in topics {
+        for partition in 0..*partitions {
+            let start = client.offset_at(topic, partition, -2);
+            let (records, end) = client.read_from(topic, partition, start).unwrap();
+            let records = records.into_iter().map(found).collect();
+            let found = FoundPartition { start, end, records, ..FoundPartition::default() };
+            all.insert((topic.clone(), partition), found);
         }
     }
+    all
+}
+
+/// Holds everything in the broker against what its clients were told.
+fn check(broker: &Broker, ledger: &Ledger, kept: &[String]) -> Verdict {
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    let mut topics: Vec<(String, i32)> =
+        TOPICS.iter().map(|(name, partitions, _)| ((*name).to_owned(), *partitions)).collect();
+    topics.extend(kept.iter().map(|name| (name.clone(), 1)));
+    let mut expected: Vec<&str> = topics.iter().map(|(name, _)| name.as_str()).collect();
+    expected.sort_unstable();
+    assert_eq!(manage::topics(&mut client).unwrap(), expected, "those that were deleted are gone");
+    let all = find(&mut client, &topics);
     let mut verdict = ledger.check(&all);
     for partition in 0..PARTITIONS {
         let source = ("in".to_owned(), partition);
         ledger.check_outputs(&source, i64::MAX, places, &all, &mut verdict);
     }
-    println!("{verdict:?}");
-    assert!(verdict.objections.is_empty(), "{:#?}", verdict.objections);
+    verdict
 }
 
 /// The median, the 99th percentile and the greatest of these times.
@@ -195,54 +174,98 @@ fn spread(mut times: Vec<Duration>) -> [Duration; 3] {
     [times.len() / 2, times.len() * 99 / 100, times.len() - 1].map(|at| times[at])
 }
 
+/// Kills the broker again and again; returns the last one, and how long each took to serve.
+fn kill(world: &World, mut broker: Broker, data: &Path, args: &[&str]) -> (Broker, Vec<Duration>) {
+    let mut random = fastrand::Rng::with_seed(20);
+    let kills = std::env::var("MILLSTREAM_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let mut recovered = Vec::new();
+    for number in 1..=kills {
+        // The moment of the kill is that of a random number of acknowledgements.
+        let target = world.acknowledged.load(Ordering::Relaxed) + random.u64(1..2_000);
+        let earliest = if number % LONG_LIFE == 0 { LONG_LIFE_MS } else { 0 };
+        let earliest = Instant::now() + Duration::from_millis(earliest);
+        let deadline = Instant::now() + PATIENCE;
+        while world.acknowledged.load(Ordering::Relaxed) < target || Instant::now() < earliest {
+            assert!(Instant::now() < deadline, "nothing is acknowledged any more");
+            assert!(!world.stop.load(Ordering::Relaxed), "a worker has given up");
+            std::thread::sleep(Duration::from_micros(random.u64(100..2_000)));
+        }
+        broker.kill();
+        let started = Instant::now();
+        broker = Broker::start_in(data, args);
+        recovered.push(started.elapsed());
+        world.moved(&broker);
+        if number % 100 == 0 {
+            println!("{number} kills");
+        }
+    }
+    (broker, recovered)
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    // Small segments, so that rolling is under way at some of the kills.
-    let args = ["--segment-size", "1MiB"];
-    let mut broker = Broker::start_in(&data, &args);
-    deploy(folder.path(), &broker);
-    let address: Address = Arc::new(Mutex::new(broker.kafka().to_owned()));
-    let stop = AtomicBool::new(false);
-    let acknowledged = AtomicU64::new(0);
-    let mut random = fastrand::Rng::with_seed(20);
-    let kills = std::env::var("MILLSTREAM_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    let mut recovered = Vec::new();
+    // Small segments, so that they are full, sealed and cleaned all the time.
+    let args = ["--segment-size", "256KiB"];
+    let broker = Broker::start_in(&data, &args);
+    let world = World::new(&broker);
+    manage::set_up(&world, folder.path());
 
-    let produced: Vec<(i32, Vec<Acknowledged>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..PRODUCERS)
-            .map(|worker| {
-                let (address, stop, acknowledged) = (&address, &stop, &acknowledged);
-                scope.spawn(move || produce(address, worker, stop, acknowledged))
-            })
-            .collect();
-        for _ in 0..kills {
-            // The moment of the kill is that of a random number of acknowledgements.
-            let target = acknowledged.load(Ordering::Relaxed) + random.u64(1..2_000);
-            let deadline = Instant::now() + PATIENCE;
-            while acknowledged.load(Ordering::Relaxed) < target {
-                if Instant::now() >= deadline {
-                    // The scope waits for the producers even now.
-                    stop.store(true, Ordering::Relaxed);
-                    panic!("nothing is acknowledged any more");
-                }
-                std::thread::sleep(Duration::from_micros(random.u64(100..2_000)));
-            }
-            broker.kill();
-            let started = Instant::now();
-            broker = Broker::start_in(&data, &args);
-            recovered.push(started.elapsed());
-            broker.kafka().clone_into(&mut address.lock().unwrap());
+    let (broker, recovered) = std::thread::scope(|scope| {
+        let world = &world;
+        let _alarm = Alarm(world);
+        let mut workers: Vec<_> =
+            produce::PRODUCERS.iter().map(|who| scope.spawn(|| produce::run(world, who))).collect();
+        let folder = folder.path();
+        workers.push(scope.spawn(move || manage::come_and_go(world)));
+        workers.push(scope.spawn(move || manage::deploy_again_and_again(world, folder)));
+        let members = [0, 1].map(|member| scope.spawn(move || consume::run(world, member)));
+        let (broker, recovered) = kill(world, broker, &data, &args);
+        world.stop.store(true, Ordering::Relaxed);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        let mut client = world.connect().unwrap();
+        for partition in 0..PARTITIONS {
+            let end = client.offset_at("in", partition, -1);
+            until(|| world.told().group.upto(partition) >= end);
         }
-        stop.store(true, Ordering::Relaxed);
-        let partition = |worker| i32::try_from(worker).unwrap() % PARTITIONS;
-        let workers = (0..PRODUCERS).zip(workers);
-        workers.map(|(worker, thread)| (partition(worker), thread.join().unwrap())).collect()
+        world.stop_reading.store(true, Ordering::Relaxed);
+        members.into_iter().for_each(|member| member.join().unwrap());
+        (broker, recovered)
     });
-    caught_up(&broker);
-    let total = acknowledged.load(Ordering::Relaxed);
-    let [p50, p99, max] = spread(recovered);
-    println!("{kills} kills, {total} acknowledged, serves after {p50:?} p99 {p99:?} max {max:?}");
-    check(&broker, produced);
+    manage::caught_up(&broker);
+
+    let told = world.told();
+    let verdict = check(&broker, &told.ledger, &told.kept);
+    let [p50, p99, max] = spread(recovered.clone());
+    println!(
+        "{} kills, {} records acknowledged, {} found, {} read by the group, {} deployments, {} \
+         topics kept; lost {}, duplicated {}, out of order {}, half applied {}; serves after \
+         {p50:?} p99 {p99:?} max {max:?}",
+        recovered.len(),
+        verdict.acknowledged,
+        verdict.found,
+        told.group.read(),
+        manage::deployments(),
+        told.kept.len(),
+        verdict.lost,
+        verdict.duplicated,
+        verdict.misordered,
+        verdict.half_applied
+    );
+    assert!(verdict.objections.is_empty(), "{:#?}", verdict.objections);
+    let committed = consume::committed(&mut Client::connect(broker.kafka()).unwrap()).unwrap();
+    for (partition, offset) in committed {
+        assert_eq!(offset, told.group.upto(partition), "of the group in partition {partition}");
+    }
+    // It was not for nothing: retention and compaction were at work, and segments went.
+    let mut client = world.connect().unwrap();
+    assert!(client.offset_at("short", 0, -2) > 0, "retention has deleted nothing");
+    let table = client.read_from("table", 0, 0).unwrap().0.len() as u64;
+    assert!(table < produce::sent("table"), "nothing was compacted: {table} records");
+    let names = std::fs::read_dir(data.join("segments")).unwrap();
+    let names: Vec<_> = names.map(|file| file.unwrap().file_name()).collect();
+    let last = names.iter().max().unwrap().to_str().unwrap().trim_end_matches(".redb");
+    let last: usize = last.parse().unwrap();
+    assert!(names.len() < last, "no segment was removed of {last}");
 }

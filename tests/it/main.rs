@@ -14,10 +14,13 @@ mod damage;
 mod docs;
 mod fetch_sessions;
 mod folders;
+mod full_disk;
 mod groups;
+mod harm;
 mod kafka_messages;
 mod kafka_schema;
 mod languages;
+mod latency;
 #[path = "../../src/simulation/ledger.rs"]
 #[allow(dead_code, reason = "the simulation uses more of it")]
 mod ledger;

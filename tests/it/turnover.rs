@@ -4,22 +4,12 @@
 use std::time::{Duration, Instant};
 
 use millstream::kafka::messages::{
-    ApiKey, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, ErrorCode,
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, Str,
+    ApiKey, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, ErrorCode, Str,
 };
 use millstream::record::{BatchBuilder, Compression, Record, RecordBatch};
 
 use crate::client::{Client, batch};
 use crate::util::{Broker, until};
-
-/// The offset that belongs to a timestamp, or to -1 for the end and -2 for the start.
-fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> i64 {
-    let partition =
-        ListOffsetsPartition { timestamp, current_leader_epoch: -1, ..Default::default() };
-    let topic = ListOffsetsTopic { name: Str::from(topic), partitions: vec![partition] };
-    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
-    client.call(&request, 7).unwrap().topics[0].partitions[0].offset
-}
 
 fn delete(client: &mut Client, topic: &str, offset: i64, version: i16) -> (ErrorCode, i64) {
     let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset }];
@@ -66,9 +56,9 @@ fn records_are_deleted_and_stay_deleted() {
 
     let broker = Broker::start_in(folder.path(), &[]);
     let mut client = Client::connect(broker.kafka()).unwrap();
-    assert_eq!((offset_at(&mut client, "t", -2), offset_at(&mut client, "t", -1)), (start, 20));
-    assert_eq!(offset_at(&mut client, "t", 0), start, "by time as well");
-    assert_eq!(offset_at(&mut client, "t", -3), start, "and by the greatest time");
+    assert_eq!((client.offset_at("t", 0, -2), client.offset_at("t", 0, -1)), (start, 20));
+    assert_eq!(client.offset_at("t", 0, 0), start, "by time as well");
+    assert_eq!(client.offset_at("t", 0, -3), start, "and by the greatest time");
     let gone = client.fetch("t", 0, start - 1, 0).unwrap();
     let gone = &gone.responses[0].partitions[0];
     assert_eq!(gone.error_code, ErrorCode::OffsetOutOfRange);
@@ -93,10 +83,10 @@ fn old_records_go_by_themselves() {
             client.produce(topic, 0, &large).unwrap();
         }
     }
-    until(|| offset_at(&mut client, "short", -2) == 10);
-    until(|| offset_at(&mut client, "small", -2) >= 5);
-    assert!(offset_at(&mut client, "small", -2) <= 6, "two million bytes stay");
-    assert_eq!(offset_at(&mut client, "ever", -2), 0);
+    until(|| client.offset_at("short", 0, -2) == 10);
+    until(|| client.offset_at("small", 0, -2) >= 5);
+    assert!(client.offset_at("small", 0, -2) <= 6, "two million bytes stay");
+    assert_eq!(client.offset_at("ever", 0, -2), 0);
     assert_eq!(client.read_all("ever", 0).unwrap().len(), 10);
     // 15 MB were written, 7 MB live; a segment may take twice its size while redb grows it.
     let files = || std::fs::read_dir(folder.path().join("segments")).unwrap().count();
@@ -128,7 +118,7 @@ fn a_compacted_topic_keeps_the_last_of_each_key() {
     let expected =
         [(39, "b".to_owned(), Some("19".to_owned())), (41, "end".to_owned(), Some("1".to_owned()))];
     until(|| view(client.read_all("table", 0).unwrap()) == expected);
-    assert_eq!((offset_at(&mut client, "table", -2), offset_at(&mut client, "table", -1)), (0, 42));
+    assert_eq!((client.offset_at("table", 0, -2), client.offset_at("table", 0, -1)), (0, 42));
 }
 
 /// The times of small produce requests, one after the other, sorted.

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real binary, with nothing of the tester's environment that changes what it does.
+/// `MILLSTREAM_BINARY` names another than that of this build: one built for release.
 pub(crate) fn millstream() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    let built = env!("CARGO_BIN_EXE_millstream").into();
+    let mut command = Command::new(std::env::var_os("MILLSTREAM_BINARY").unwrap_or(built));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MILLSTREAM_") {
             command.env_remove(name);
@@ -230,6 +232,13 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) {
         assert!(started.elapsed() < PATIENCE, "it did not come to pass");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Resident memory of a process, bytes.
+pub(crate) fn resident_bytes(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 
 /// The lines of a stream, as they come. Read to its end, so that the writer never waits.
