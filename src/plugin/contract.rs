@@ -198,7 +198,7 @@ pub(super) fn function(
     component: &Component,
     kind: PluginKind,
 ) -> wasmtime::Result<ComponentExportIndex> {
-    let exported = component.get_export_index(None, &interface(kind.as_str()));
+    let exported = component.get_export_index(None, interface(kind.as_str()));
     let index = exported.and_then(|of| component.get_export_index(Some(&of), kind.function()));
     index.ok_or_else(|| wasmtime::Error::msg("the function is not exported"))
 }
