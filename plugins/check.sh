@@ -61,29 +61,21 @@ build_large() {
     ignored_test languages::a_pipeline_of_ten_languages
 }
 
-# Each language in a shell of its own: recipes change the path.
 try_new() {
-    local name language kind made fixtures=$PLUGINS/../tests/fixtures/plugins
     made=$(folder)
     build_millstream
-    for name in $(all_plugins); do
-        language=$(language "$name")
-        [ ! -d "$made/$language-filter" ] || continue
-        (
-            source "$PLUGINS/recipes/$language.sh"
-            recipe_install "$name"
-            for kind in filter transform route; do
-                "$MILLSTREAM" plugin new "$language-$kind" --language "$language" --kind "$kind" \
-                    --folder "$made/$language-$kind" >/dev/null
-                "$MILLSTREAM" plugin build "$made/$language-$kind"
-                "$MILLSTREAM" plugin test "$made/$language-$kind" >/dev/null
-            done
-            # Every part of a record goes in and comes out of every language's bindings.
-            "$MILLSTREAM" plugin test "$made/$language-transform" --records \
-                --input "$fixtures/records.ndjson" --expect "$fixtures/records-shouted.ndjson"
-        )
-    done
+    with_each_language "$made" try_language
     "$MILLSTREAM" plugin bench --time-ms 200 "$made"/*
+}
+
+try_language() { # LANGUAGE
+    local kind fixtures=$PLUGINS/../tests/fixtures/plugins
+    for kind in filter transform route; do
+        "$MILLSTREAM" plugin test "$made/$1-$kind" >/dev/null
+    done
+    # Every part of a record goes in and comes out of every language's bindings.
+    "$MILLSTREAM" plugin test "$made/$1-transform" --records \
+        --input "$fixtures/records.ndjson" --expect "$fixtures/records-shouted.ndjson"
 }
 
 ignored_test() { # NAME

@@ -160,3 +160,23 @@ npm_versions() { # NAME PACKAGE...
     done
     (IFS=, && echo "${versions[*]}" | sed 's/,/, /g')
 }
+
+# What `millstream plugin new` writes, built, for each kind in FOLDER/LANGUAGE-KIND; then calls
+# FUNCTION LANGUAGE. Each language in a shell of its own: recipes change the path.
+with_each_language() { # FOLDER FUNCTION
+    local name language kind
+    for name in $(all_plugins); do
+        language=$(language "$name")
+        [ ! -d "$1/$language-filter" ] || continue
+        (
+            source "$PLUGINS/recipes/$language.sh"
+            recipe_install "$name"
+            for kind in filter transform route; do
+                "$MILLSTREAM" plugin new "$language-$kind" --language "$language" --kind "$kind" \
+                    --folder "$1/$language-$kind" >/dev/null
+                "$MILLSTREAM" plugin build "$1/$language-$kind" >&2
+            done
+            "$2" "$language"
+        )
+    done
+}

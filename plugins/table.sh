@@ -34,26 +34,21 @@ examples() {
     done
 }
 
-# Components and not folders are measured, so that all get the records that bench has of its own.
 same_work() {
-    local name language kind made
     made=$(mktemp -d)
     echo '| language | filter | transformer | router | component | memory |'
     echo '| --- | --: | --: | --: | --: | --: |'
-    for name in $(all_plugins); do
-        language=$(language "$name")
-        [ ! -d "$made/$language-filter" ] || continue
-        (
-            source "$PLUGINS/recipes/$language.sh"
-            recipe_install "$name"
-            for kind in filter transform route; do
-                "$MILLSTREAM" plugin new "$language-$kind" --language "$language" --kind "$kind" \
-                    --folder "$made/$language-$kind" >/dev/null
-                "$MILLSTREAM" plugin build "$made/$language-$kind" >/dev/null
-                "$MILLSTREAM" plugin bench --json --config contains=nowhere \
-                    "$made/$language-$kind/$language-$kind.wasm" | head -1
-            done
-        ) | MILLSTREAM_LANGUAGE=$language python3 -c '
+    with_each_language "$made" same_row
+    rm -rf "$made"
+}
+
+# Components and not folders are measured, so that all get the records that bench has of its own.
+same_row() { # LANGUAGE
+    local kind
+    for kind in filter transform route; do
+        "$MILLSTREAM" plugin bench --json --config contains=nowhere \
+            "$made/$1-$kind/$1-$kind.wasm" | head -1
+    done | MILLSTREAM_LANGUAGE=$1 python3 -c '
 import json, os, sys
 kinds = [json.loads(line) for line in sys.stdin]
 size = kinds[0]["component_bytes"]
@@ -61,8 +56,6 @@ size = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 cells = [os.environ["MILLSTREAM_LANGUAGE"], *("%.1f µs" % (k["ns_per_record"] / 1e3) for k in kinds),
          size, "%.1f MiB" % max(k["memory_bytes"] / 2**20 for k in kinds)]
 print("|", " | ".join(cells), "|")'
-    done
-    rm -rf "$made"
 }
 
 cargo build --quiet --locked --release --manifest-path "$PLUGINS/../Cargo.toml" --bin millstream

@@ -275,6 +275,11 @@ pub const PLUGIN_COMPILED_BYTES: usize = 256 * MIB;
 /// Share of the processors that compiles plugins, percent; the rest serves clients meanwhile. One
 /// processor at least.
 pub const PLUGIN_COMPILE_PERCENT: usize = 50;
+/// Time that compiling one component may take in a broker, milliseconds. Python takes 4,000 on a
+/// processor of its own.
+pub const PLUGIN_COMPILE_MS: u64 = 60_000;
+/// Address space that it may take, bytes.
+pub const PLUGIN_COMPILE_BYTES: u64 = 3 * 1024 * MIB as u64;
 /// Output records, or names of outputs, of one input record.
 pub const PLUGIN_OUTPUT_RECORDS: usize = 10_000;
 /// Output bytes of one input record. A batch is handed back as soon as it has made as many.
@@ -288,6 +293,10 @@ pub const PLUGIN_LOG_LINES: usize = 100;
 /// Log text taken from one step's instances for one source partition in a second, bytes: a plugin
 /// must not fill the disk with its log.
 pub const PLUGIN_LOG_BYTES_PER_SECOND: usize = 256 * KIB;
+/// Random bytes that a plugin is given at once.
+pub const WASI_RANDOM_BYTES: usize = 64 * KIB;
+/// Bytes that a plugin is told it may write to an output at once.
+pub const WASI_WRITE_BYTES: u64 = 64 * KIB as u64;
 /// Plugin instances of one broker; also the size of the instance pool.
 pub const PLUGIN_INSTANCES: u32 = 1_000;
 

@@ -21,7 +21,7 @@ use crate::clock::SystemClock;
 use crate::config::{Clients, Config, Keeping, Listen};
 use crate::limits::STOP_MS;
 use crate::pipeline::{DeployError, Supervisor};
-use crate::plugin::{Engine, PluginError};
+use crate::plugin::{Compiling, Engine, PluginError};
 use crate::{http, kafka};
 
 /// How often a port that is free for all addresses of a host is looked for.
@@ -109,7 +109,8 @@ impl Server {
             Ok(broker) => broker?,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
-        let engine = Engine::with_cache(&config.data.join(COMPILED_FOLDER));
+        let compiling = config.compiler.clone().map_or(Compiling::Here, Compiling::Apart);
+        let engine = Engine::with_cache(&config.data.join(COMPILED_FOLDER), compiling);
         let engine = engine.map_err(ServerError::Engine)?;
         let pipelines = Supervisor::new(broker.clone(), engine).map_err(ServerError::Threads)?;
         let server = Self { broker, pipelines: Arc::new(pipelines), kafka, http, config };

@@ -19,6 +19,7 @@ mod topics;
 mod tuning;
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +29,7 @@ use self::client::ClientError;
 use self::output::{Out, OutputClosed};
 use crate::config::ConfigError;
 use crate::http::ErrorView;
+use crate::plugin::{COMPILE_COMMAND, compile_apart};
 
 /// A streaming broker in one binary: Kafka clients outside, WebAssembly pipelines inside.
 #[derive(Debug, Parser)]
@@ -55,6 +57,9 @@ enum Command {
     Check(check::Check),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    /// Compile a component for the broker that runs this.
+    #[command(name = COMPILE_COMMAND, hide = true)]
+    CompilePlugin,
 }
 
 /// Runs the command that the process was started with. Exit code 0: done; 1: failed; 2: not
@@ -83,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(out),
         Command::Backup(command) => command.run(out),
         Command::Restore(command) => command.run(out),
+        Command::CompilePlugin => return compile_apart(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -134,6 +140,12 @@ fn start_log(default: &str) {
         .with_ansi(colours)
         .with_target(false)
         .init();
+}
+
+/// This program, also when its file has been replaced meanwhile.
+fn own_program() -> Option<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
 }
 
 /// The runtime of the commands that wait for more than one thing.

@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::listen::{Addresses, ListenArgs};
 use super::output::Out;
-use super::runtime;
 use super::tuning::TuningArgs;
+use super::{own_program, runtime};
 use crate::config::{Config, Settings};
 use crate::pipeline::{Bundle, DeployError};
 use crate::server::{Server, termination};
@@ -37,7 +37,8 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self, out: Out) -> anyhow::Result<()> {
         let Self { manifest, data, listen, tuning } = self;
-        let config = tuning.settings(Settings { data, ..listen.settings() })?.validate()?;
+        let mut config = tuning.settings(Settings { data, ..listen.settings() })?.validate()?;
+        config.compiler = own_program();
         let bundles: Vec<Bundle> =
             manifest.iter().map(|path| Bundle::load(path)).collect::<Result<_, _>>()?;
         let runtime = runtime().context("cannot start threads")?;

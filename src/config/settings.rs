@@ -91,6 +91,9 @@ pub struct Config {
     pub keeping: Keeping,
     /// What clients may take.
     pub clients: Clients,
+    /// The program that compiles plugins, the same as this one; without it they are compiled in the
+    /// broker's own process.
+    pub compiler: Option<PathBuf>,
     /// Those of the above that Kafka has too.
     pub described: Vec<FixedSetting>,
 }
@@ -213,6 +216,7 @@ impl Settings {
             group_initial_rebalance_delay_ms: to(delay_ms),
             keeping: Keeping::of(set)?,
             clients: Clients::of(set)?,
+            compiler: None,
             described: Vec::new(),
         };
         config.described = described(&config, set);

@@ -142,6 +142,15 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, field: &str) -> Option<bool> {
+        let value = self.table.get(field)?;
+        match value.get_ref() {
+            DeValue::Boolean(given) => Some(*given),
+            other => self.wrong_type(value.span(), field, "`true` or `false`", other),
+        }
+    }
+
     /// A table within this one, written inline or under a header of its own.
     pub(super) fn table(&self, field: &str, header: &str) -> Option<(&'t DeTable<'t>, Span)> {
         let value = self.table.get(field)?;

@@ -22,9 +22,9 @@ use crate::types::{PipelineName, PluginName, TopicName};
 pub struct World {
     /// The broker's topics.
     pub topics: BTreeMap<TopicName, ExistingTopic>,
-    /// What is known of each component, by its path as written in the manifest: the kind of step
-    /// that it is for, none if it fits all; or why it cannot be used.
-    pub components: BTreeMap<String, Result<Option<StepKind>, String>>,
+    /// What is known of each component, by its path as written in the manifest; or why it cannot be
+    /// used.
+    pub components: BTreeMap<String, Result<KnownComponent, String>>,
     /// The deployed pipelines. One of a name that the manifest has too is about to be replaced.
     pub deployed: Vec<Flow>,
     /// Partitions of a topic of which nothing says how many.
@@ -40,6 +40,15 @@ impl Default for World {
             default_partitions: DEFAULT_PARTITIONS,
         }
     }
+}
+
+/// A component that can be used.
+#[derive(Debug, Clone, Default)]
+pub struct KnownComponent {
+    /// The kind of step that it is for, none if it fits all.
+    pub kind: Option<StepKind>,
+    /// What it imports that only a step with `wasi = true` gives it.
+    pub wasi_imports: Vec<String>,
 }
 
 /// A topic that the broker has.
@@ -130,6 +139,9 @@ pub struct StepPlan {
     pub outputs: BTreeMap<String, TopicName>,
     /// Its own limits.
     pub limits: StepLimits,
+    /// Whether the plugin has WASI.
+    #[serde(default)]
+    pub wasi: bool,
 }
 
 /// Checks a manifest's text as a whole. `file` is its name in the problems.
@@ -410,8 +422,19 @@ impl<'a> Checker<'a> {
             };
             let path = plugin.component.as_ref().map(Spanned::get_ref);
             let known = path.and_then(|path| self.world.components.get(path));
-            let Some(Ok(Some(found))) = known else { continue };
-            if found != kind {
+            let Some(Ok(known)) = known else { continue };
+            if let Some(first) = known.wasi_imports.first().filter(|_| !step.wasi) {
+                let more = match known.wasi_imports.len() {
+                    1 => String::new(),
+                    all => format!(" and {} more", all - 1),
+                };
+                let message = format!(
+                    "plugin `{name}` imports `{first}`{more}, which a step gives it only with \
+                     `wasi = true`"
+                );
+                self.report.error(name.span(), message);
+            }
+            if let Some(found) = known.kind.filter(|found| found != kind) {
                 let message = format!(
                     "plugin `{name}` is {} and cannot be used as {}; write `{found} = \"{name}\"`",
                     found.plugin(),
@@ -486,6 +509,7 @@ impl<'a> Checker<'a> {
             on_error: *entry.on_error.get_ref(),
             outputs: outputs.map(|(name, to)| (name.clone(), to.get_ref().clone())).collect(),
             limits: entry.limits,
+            wasi: entry.wasi,
         })
     }
 

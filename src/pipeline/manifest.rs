@@ -70,6 +70,7 @@ pub(super) struct StepEntry {
     pub(super) on_error: Spanned<OnError>,
     pub(super) outputs: BTreeMap<String, Spanned<TopicName>>,
     pub(super) limits: StepLimits,
+    pub(super) wasi: bool,
 }
 
 /// Where a pipeline begins in a source partition that it has no checkpoint for.
@@ -338,8 +339,17 @@ fn read_word<T: Copy>(
 }
 
 fn read_step<'t>(table: (&'t DeTable<'t>, Span), report: &'t Report<'t>) -> StepEntry {
-    let allowed =
-        ["filter", "transform", "route", "config", "on-error", "outputs", "retry", "limits"];
+    let allowed = [
+        "filter",
+        "transform",
+        "route",
+        "config",
+        "on-error",
+        "outputs",
+        "retry",
+        "limits",
+        "wasi",
+    ];
     let fields = Fields::new(table, "a step", &allowed, report);
     let kinds: Vec<StepKind> =
         StepKind::ALL.into_iter().filter(|kind| fields.has(kind.word())).collect();
@@ -369,6 +379,7 @@ fn read_step<'t>(table: (&'t DeTable<'t>, Span), report: &'t Report<'t>) -> Step
         on_error: read_on_error(&fields, report),
         outputs: read_outputs(&fields, &kinds, report),
         limits: read_limits(&fields, report),
+        wasi: fields.boolean("wasi").unwrap_or_default(),
     }
 }
 

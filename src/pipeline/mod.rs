@@ -20,7 +20,8 @@ mod supervisor;
 
 pub use deploy::{Bundle, Change, DeployError, Deployed};
 pub use graph::{
-    ExistingTopic, Flow, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check, component_paths,
+    ExistingTopic, Flow, KnownComponent, PipelinePlan, Plan, PlannedTopic, StepPlan, World, check,
+    component_paths,
 };
 pub use manifest::{OnError, Retry, Start, StepKind, StepLimits};
 pub use outcome::{Counts, RecordFailure};

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::placed::{Excused, Placed};
+use super::placed::{Excused, Made, Placed};
 use crate::limits::PLUGIN_BATCH_MS;
-use crate::plugin::{Emitted, Failure};
+use crate::plugin::{Emitted, Failure, Verdict};
 use crate::record::Record;
 use crate::types::Offset;
 
@@ -85,6 +85,18 @@ impl<'b> Stream<'b> {
     /// The records, those that were taken apart.
     pub(super) fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// Whether a step has kept all of it, so that it goes on as it is.
+    pub(super) fn is_kept(&self, processed: &[Result<Verdict, Failure>]) -> bool {
+        let mut made = Made::default();
+        processed.len() == self.sources.len()
+            && processed.iter().all(|result| matches!(result, Ok(Verdict::Keep)))
+            && self
+                .sources
+                .iter()
+                .zip(&*self.records)
+                .all(|(source, record)| made.add(*source, record.bytes_in_batch()).is_ok())
     }
 
     /// Of each record the source record that it was made of.

@@ -328,6 +328,7 @@ impl PartitionTask {
             kind: Some(step.kind.plugin_kind()),
             config: step.config.clone(),
             limits: step.limits.plugin(),
+            wasi: step.wasi,
         };
         let mut instance = plugin.instance(settings);
         Step {

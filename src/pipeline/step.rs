@@ -102,6 +102,9 @@ impl Chain {
                 self.fail(index, source, Failure { reason: FailureReason::Contract, message }, run);
                 continue;
             }
+            if at == 0 && run.failed.is_empty() && stream.is_kept(&processed) {
+                return stream;
+            }
             let ended_by_failure = processed.last().is_some_and(Result::is_err);
             for result in processed.into_iter().take(end - at) {
                 match result {

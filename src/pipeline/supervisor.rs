@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::batch::checkpoint as checkpoint_change;
 use super::deploy::{Bundle, Change, DeployError, Deployed, Stored, digest_bytes};
 use super::graph::{
-    ExistingTopic, PipelinePlan, Plan, PlannedTopic, World, check, component_sizes,
+    ExistingTopic, KnownComponent, PipelinePlan, Plan, PlannedTopic, World, check, component_sizes,
 };
 use super::manifest::{Start, StepKind};
 use super::outcome::{Counts, RecordFailure};
@@ -255,8 +255,11 @@ impl Supervisor {
             (topic.name().clone(), ExistingTopic { partitions: topic.partitions(), config })
         });
         let components = plugins.iter().map(|(path, plugin)| {
-            let kind = plugin.as_ref().map(|plugin| step_kind(plugin.kind()));
-            (path.clone(), kind.map_err(ToString::to_string))
+            let known = plugin.as_ref().map(|plugin| KnownComponent {
+                kind: step_kind(plugin.kind()),
+                wasi_imports: plugin.wasi_imports().to_vec(),
+            });
+            (path.clone(), known.map_err(ToString::to_string))
         });
         let unreadable = unreadable
             .into_iter()

@@ -148,8 +148,8 @@ fn make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Engine;
     use super::super::fixtures::{FILTER, record, with};
+    use super::super::{Compiling, Engine};
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
@@ -233,7 +233,7 @@ mod tests {
         let text = with(FILTER, "(component\n", "(component (core module)\n");
         let bytes = wat::parse_str(text).unwrap();
         for compiled in [1, 0] {
-            let engine = Engine::with_cache(folder.path()).unwrap();
+            let engine = Engine::with_cache(folder.path(), Compiling::Here).unwrap();
             let plugin = engine.load(&bytes).unwrap();
             assert_eq!(engine.compiled(), compiled);
             let verdicts =
@@ -242,7 +242,7 @@ mod tests {
         }
         fs::write(file(folder.path()), b"no machine code of ours, but long enough for a mac")
             .unwrap();
-        let engine = Engine::with_cache(folder.path()).unwrap();
+        let engine = Engine::with_cache(folder.path(), Compiling::Here).unwrap();
         engine.load(&bytes).unwrap();
         assert_eq!(engine.compiled(), 1);
     }

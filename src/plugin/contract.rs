@@ -3,8 +3,8 @@
 
 use std::fmt::{self, Write};
 
-use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Component, ComponentExportIndex};
 
 use crate::limits::COMPONENT_BYTES_MAX;
 
@@ -25,7 +25,6 @@ pub(super) mod bindings {
                 export millstream:plugin/filter@0.1.0;
                 export millstream:plugin/transformer@0.1.0;
                 export millstream:plugin/router@0.1.0;
-                export millstream:plugin/processor@0.1.0;
             }
         ",
         world: "millstream:host/plugins",
@@ -38,6 +37,23 @@ pub(super) mod wasi {
     wasmtime::component::bindgen!({ path: "src/plugin/wit", world: "wasi" });
 }
 
+/// Rust's side of WASI 0.2.
+pub(super) mod wasi_guest {
+    wasmtime::component::bindgen!({
+        path: "src/plugin/wit",
+        world: "wasi-guest",
+        imports: { default: trappable },
+        with: {
+            "wasi:io/error.error": super::super::wasi::Nothing,
+            "wasi:io/poll.pollable": super::super::wasi::Pollable,
+            "wasi:io/streams.input-stream": super::super::wasi::Input,
+            "wasi:io/streams.output-stream": super::super::wasi::Output,
+            "wasi:cli/terminal-input.terminal-input": super::super::wasi::Nothing,
+            "wasi:cli/terminal-output.terminal-output": super::super::wasi::Nothing,
+        },
+    });
+}
+
 /// The version of the package `millstream:plugin` in `wit/`. The only one that is spoken: before
 /// 1.0 each may differ from the next in anything.
 pub const CONTRACT_VERSION: &str = "0.1.0";
@@ -47,6 +63,29 @@ const OFFERED: [&str; 4] = ["types", "config", "context", "logging"];
 /// Interfaces of WASI that say the same as ours. They are drafts, so each version is another.
 const OFFERED_WASI: [&str; 2] =
     ["wasi:config/store@0.2.0-rc.1", "wasi:logging/logging@0.1.0-draft"];
+/// What a step with `wasi = true` offers besides, each in any version 0.2.
+const OFFERED_GUESTS: [&str; 20] = [
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:clocks/wall-clock",
+    "wasi:clocks/monotonic-clock",
+    "wasi:random/random",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/stderr",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/terminal-stderr",
+    "wasi:filesystem/types",
+    "wasi:filesystem/preopens",
+];
 /// How many names, and how many bytes of a type, a message shows.
 const NAMES_SHOWN: usize = 10;
 const TYPE_BYTES_SHOWN: usize = 400;
@@ -155,6 +194,16 @@ pub(super) fn check(
     Ok(kind)
 }
 
+/// Where the function that makes a plugin of this kind is found.
+pub(super) fn function(
+    component: &Component,
+    kind: PluginKind,
+) -> wasmtime::Result<ComponentExportIndex> {
+    let exported = component.get_export_index(None, interface(kind.as_str()));
+    let index = exported.and_then(|of| component.get_export_index(Some(&of), kind.function()));
+    index.ok_or_else(|| wasmtime::Error::msg("the function is not exported"))
+}
+
 fn kind(exports: &[&str]) -> Result<PluginKind, PluginError> {
     let is = |kind: &PluginKind| exports.contains(&interface(kind.as_str()).as_str());
     let mut kinds = PluginKind::ALL.into_iter().filter(is);
@@ -180,8 +229,8 @@ fn kind(exports: &[&str]) -> Result<PluginKind, PluginError> {
 fn check_imports(imports: &[&str]) -> Result<(), PluginError> {
     let ours = OFFERED.map(interface);
     let offered: Vec<&str> = ours.iter().map(String::as_str).chain(OFFERED_WASI).collect();
-    let unknown: Vec<&str> =
-        imports.iter().copied().filter(|name| !offered.contains(name)).collect();
+    let known = |name: &str| offered.contains(&name) || of_wasi(name);
+    let unknown: Vec<&str> = imports.iter().copied().filter(|name| !known(name)).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -192,6 +241,13 @@ fn check_imports(imports: &[&str]) -> Result<(), PluginError> {
     Err(PluginError::UnknownImport {
         imports: list(unknown.into_iter()),
         offered: list(offered.into_iter()),
+    })
+}
+
+/// Whether an import is of WASI 0.2, and offered to steps that say `wasi = true`.
+pub(super) fn of_wasi(import: &str) -> bool {
+    import.split_once('@').is_some_and(|(name, version)| {
+        version.starts_with("0.2.") && OFFERED_GUESTS.contains(&name)
     })
 }
 
@@ -422,17 +478,18 @@ mod tests {
     #[test]
     fn imports_beyond_the_contract_are_named() {
         let wasi = "(component
-            (import \"wasi:filesystem/preopens@0.2.6\" (instance
-              (export \"get-directories\" (func (result u32)))))
-            (import \"wasi:clocks/monotonic-clock@0.2.6\" (instance
+            (import \"wasi:sockets/instance-network@0.2.6\" (instance
+              (export \"instance-network\" (func (result u32)))))
+            (import \"wasi:clocks/monotonic-clock@0.3.0\" (instance
               (export \"now\" (func (result u64)))))";
         assert_eq!(
             refused(&with(FILTER, "(component", wasi)),
-            "the component imports wasi:filesystem/preopens@0.2.6, \
-             wasi:clocks/monotonic-clock@0.2.6; a plugin can import \
+            "the component imports wasi:sockets/instance-network@0.2.6, \
+             wasi:clocks/monotonic-clock@0.3.0; a plugin can import \
              millstream:plugin/types@0.1.0, millstream:plugin/config@0.1.0, \
              millstream:plugin/context@0.1.0, millstream:plugin/logging@0.1.0, \
-             wasi:config/store@0.2.0-rc.1, wasi:logging/logging@0.1.0-draft and nothing else"
+             wasi:config/store@0.2.0-rc.1, wasi:logging/logging@0.1.0-draft and, in a step with \
+             `wasi = true`, clocks, random numbers and output of WASI 0.2, and nothing else"
         );
         let other = "(component
             (import \"millstream:plugin/config@0.1.0\" (instance

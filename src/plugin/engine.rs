@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZero;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,20 +9,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use crate::limits::{
-    PLUGIN_COMPILE_PERCENT, PLUGIN_CORE_INSTANCES, PLUGIN_INSTANCE_BYTES, PLUGIN_INSTANCES,
-    PLUGIN_MEMORIES, PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES, PLUGIN_TABLE_ELEMENTS,
-    PLUGIN_TABLES, PLUGIN_TICK_MS,
+    PLUGIN_CORE_INSTANCES, PLUGIN_INSTANCE_BYTES, PLUGIN_INSTANCES, PLUGIN_MEMORIES,
+    PLUGIN_MEMORY_BYTES_MAX, PLUGIN_STACK_BYTES, PLUGIN_TABLE_ELEMENTS, PLUGIN_TABLES,
+    PLUGIN_TICK_MS,
 };
 
 use super::PluginError;
 use super::cache::Cache;
+use super::compiler::{Compiler, Compiling};
 use super::contract;
 use super::imports::{self, Host};
 use super::instance::{Loaded, Plugin};
+use super::wasi;
 
 /// Compiles plugins and runs them. One serves a whole broker: it holds the pool of instances, which
 /// takes a few TiB of address space (not of memory), and one thread. Cheap to clone.
@@ -35,6 +35,8 @@ pub struct Engine(Arc<Shared>);
 pub(super) struct Shared {
     wasm: wasmtime::Engine,
     linker: Linker<Host>,
+    /// The same with WASI, for components that import it.
+    wasi_linker: Linker<Host>,
     ticks: AtomicU64,
     /// Loaded plugins by digest, so that a component is compiled once however many steps,
     /// pipelines and deployments use it.
@@ -43,13 +45,6 @@ pub(super) struct Shared {
     cache: Option<Cache>,
     /// Compiles, held by whoever does: one component at a time.
     compiler: Mutex<Compiler>,
-}
-
-/// The threads that compile; few enough that the broker goes on meanwhile.
-struct Compiler {
-    threads: rayon::ThreadPool,
-    /// How many components were compiled.
-    count: u64,
 }
 
 impl Shared {
@@ -62,16 +57,19 @@ impl Shared {
 impl Engine {
     /// Sets wasmtime up and starts the clock. Nothing that is compiled outlives the engine.
     pub fn new() -> Result<Self, PluginError> {
-        Self::start(None).map(|(engine, _clock)| engine)
+        Self::start(None, Compiling::Here).map(|(engine, _clock)| engine)
     }
 
     /// The same, with compiled components kept in this folder. They are run as they are: see
     /// `cache` for who is trusted with it.
-    pub fn with_cache(folder: &Path) -> Result<Self, PluginError> {
-        Self::start(Some(folder)).map(|(engine, _clock)| engine)
+    pub fn with_cache(folder: &Path, compiling: Compiling) -> Result<Self, PluginError> {
+        Self::start(Some(folder), compiling).map(|(engine, _clock)| engine)
     }
 
-    fn start(cache: Option<&Path>) -> Result<(Self, JoinHandle<()>), PluginError> {
+    fn start(
+        cache: Option<&Path>,
+        compiling: Compiling,
+    ) -> Result<(Self, JoinHandle<()>), PluginError> {
         let refused = |error: wasmtime::Error| PluginError::Engine { reason: format!("{error:#}") };
         let wasm = wasmtime::Engine::new(&config()).map_err(refused)?;
         let cache = cache.and_then(|folder| match Cache::open(folder, &wasm) {
@@ -82,12 +80,14 @@ impl Engine {
                 None
             }
         });
-        let compiler = Mutex::new(Compiler::new()?);
+        let compiler = Mutex::new(Compiler::new(compiling)?);
         let mut linker = Linker::new(&wasm);
         imports::link(&mut linker).map_err(refused)?;
+        let mut wasi_linker = linker.clone();
+        wasi::link(&mut wasi_linker).map_err(refused)?;
         let ticks = AtomicU64::new(0);
         let loaded = Mutex::default();
-        let shared = Arc::new(Shared { wasm, linker, ticks, loaded, cache, compiler });
+        let shared = Arc::new(Shared { wasm, linker, wasi_linker, ticks, loaded, cache, compiler });
         let clock = std::thread::Builder::new()
             .name("plugin-clock".to_owned())
             .spawn({
@@ -101,9 +101,9 @@ impl Engine {
     /// Checks and compiles a component. Nothing of it runs.
     ///
     /// Compiling takes milliseconds for a small Rust plugin and seconds for JavaScript or Python,
-    /// on [`PLUGIN_COMPILE_PERCENT`] of the processors and one component at a time; the caller's
-    /// thread waits. The same bytes are compiled once, as long as any plugin of them lives, and
-    /// once for good with a cache.
+    /// on half of the processors and one component at a time; the caller's thread waits. See
+    /// `compiler` for what it may take. The same bytes are compiled once, as long as any plugin of
+    /// them lives, and once for good with a cache.
     pub fn load(&self, bytes: &[u8]) -> Result<Plugin, PluginError> {
         contract::check_bytes(bytes)?;
         let digest = hex(&Sha256::digest(bytes));
@@ -118,25 +118,36 @@ impl Engine {
         if let Some(loaded) = self.find(&digest) {
             return Ok(Plugin::new(loaded));
         }
-        let component = compiler.compile(&self.0.wasm, bytes)?;
+        let compiled = compiler.compile(&self.0.wasm, bytes)?;
+        let component = self
+            .deserialize(&compiled)
+            .map_err(|error| PluginError::Compile { reason: format!("{error:#}") })?;
         let plugin = self.checked(digest, component)?;
         drop(compiler);
-        plugin.keep_compiled(self.0.cache.as_ref());
+        if let Some(cache) = &self.0.cache {
+            cache.store(plugin.digest(), &compiled);
+        }
         Ok(plugin)
     }
 
     /// How many components were compiled.
     #[cfg(test)]
     pub(super) fn compiled(&self) -> u64 {
-        self.0.compiler.lock().unwrap().count
+        self.0.compiler.lock().unwrap().count()
     }
 
-    #[expect(unsafe_code, reason = "the cache loads nothing but what this broker compiled")]
+    /// Only for what this broker has compiled.
+    #[expect(unsafe_code, reason = "machine code is run as it is")]
+    fn deserialize(&self, compiled: &[u8]) -> wasmtime::Result<Component> {
+        // SAFETY: the bytes are what this program's compiler returned, for an engine of these
+        // settings and this version, unchanged: they have just come from it, or their keyed hash
+        // says so, whose key only this broker has.
+        unsafe { Component::deserialize(&self.0.wasm, compiled) }
+    }
+
     fn cached(&self, digest: &str) -> Option<Component> {
         let compiled = self.0.cache.as_ref()?.load(digest)?;
-        // SAFETY: the bytes are what `serialize` returned for an engine of these settings and this
-        // version, unchanged: their keyed hash says so, whose key only this broker has.
-        let component = unsafe { Component::deserialize(&self.0.wasm, &compiled) };
+        let component = self.deserialize(&compiled);
         component.map_err(|error| tracing::warn!("a compiled plugin is not loaded: {error:#}")).ok()
     }
 
@@ -144,15 +155,24 @@ impl Engine {
     fn checked(&self, digest: String, component: Component) -> Result<Plugin, PluginError> {
         let kind = contract::check(&self.0.wasm, &component)?;
         let pre = self
-            .0
-            .linker
-            .instantiate_pre(&component)
+            .linked(&component)
             .map_err(|error| PluginError::Import { reason: format!("{error:#}") })?;
         let loaded = Arc::new(Loaded::new(Arc::clone(&self.0), kind, digest.clone(), pre)?);
         let mut all = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, known| known.strong_count() > 0);
         all.insert(digest, Arc::downgrade(&loaded));
         Ok(Plugin::new(loaded))
+    }
+
+    fn linked(&self, component: &Component) -> wasmtime::Result<InstancePre<Host>> {
+        let ty = component.component_type();
+        let mut imports = ty.imports(&self.0.wasm);
+        if !imports.any(|(name, _)| contract::of_wasi(name)) {
+            return self.0.linker.instantiate_pre(component);
+        }
+        let mut linker = self.0.wasi_linker.clone();
+        wasi::link_no_files(&mut linker, component)?;
+        linker.instantiate_pre(component)
     }
 
     fn find(&self, digest: &str) -> Option<Arc<Loaded>> {
@@ -164,30 +184,6 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
-    }
-}
-
-impl Compiler {
-    fn new() -> Result<Self, PluginError> {
-        let all = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads((all * PLUGIN_COMPILE_PERCENT / 100).max(1))
-            .thread_name(|index| format!("compile-{index}"))
-            .build()
-            .map_err(|error| PluginError::Engine { reason: error.to_string() })?;
-        Ok(Self { threads, count: 0 })
-    }
-
-    /// Compiling is not covered by what wasmtime promises about hostile code: a bug in the compiler
-    /// is a panic, and must cost this component only. What it leaves behind is dropped with it.
-    fn compile(&mut self, wasm: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, PluginError> {
-        self.count += 1;
-        let refused = |reason| PluginError::Compile { reason };
-        let work = || self.threads.install(|| Component::from_binary(wasm, bytes));
-        match std::panic::catch_unwind(AssertUnwindSafe(work)) {
-            Ok(compiled) => compiled.map_err(|error| refused(format!("{error:#}"))),
-            Err(_) => Err(refused("the compiler failed".to_owned())),
-        }
     }
 }
 
@@ -218,9 +214,15 @@ fn config() -> Config {
         .max_core_instance_size(PLUGIN_INSTANCE_BYTES)
         .max_memory_size(PLUGIN_MEMORY_BYTES_MAX)
         .table_elements(PLUGIN_TABLE_ELEMENTS);
+    let mut config = compiler_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// What makes the code what it is. Where its memory lies is no part of it.
+pub(super) fn compiler_config() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .wasm_component_model(true)
         // Saves 300 ns a call; no interface of the contract is asynchronous.
         .concurrency_support(false)
@@ -256,10 +258,22 @@ mod tests {
 
     #[test]
     fn the_clock_ends_with_the_engine() {
-        let (engine, clock) = Engine::start(None).unwrap();
+        let (engine, clock) = Engine::start(None, Compiling::Here).unwrap();
         drop(engine);
         // Hangs if the thread does not end.
         clock.join().unwrap();
+    }
+
+    #[test]
+    fn code_is_the_same_whatever_memory_it_will_have() {
+        let hash = |config| {
+            use std::hash::{DefaultHasher, Hash, Hasher};
+            let mut hasher = DefaultHasher::new();
+            let wasm = wasmtime::Engine::new(&config).unwrap();
+            wasm.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(config()), hash(compiler_config()));
     }
 
     #[test]

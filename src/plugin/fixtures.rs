@@ -1,6 +1,7 @@
 //! What the tests of this room share: one engine, and components compiled from text.
 
-use std::sync::OnceLock;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
@@ -48,6 +49,7 @@ pub(super) fn instance(text: &str, limits: Limits) -> Instance {
         kind: None,
         config,
         limits,
+        ..Settings::default()
     })
 }
 
@@ -63,4 +65,28 @@ pub(super) fn record(value: &'static str) -> Record {
             Header { key: Bytes::from_static(b"h"), value: Some(Bytes::new()) },
         ],
     }
+}
+
+/// What the log holds after `work`.
+pub(super) fn logged(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
 }

@@ -1,5 +1,5 @@
-//! What a plugin can import: the step's configuration, where its records come from, and lines in
-//! the log. No WASI.
+//! What every plugin can import: the step's configuration, where its records come from, and lines
+//! in the log.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::contract::wasi::wasi::logging::logging as wasi_logging;
 use super::instance::Settings;
 use super::limits::Limiter;
 use super::log_budget::{Line, LogBudget};
+use super::wasi::Wasi;
 use crate::types::Offset;
 
 /// The host's side of one instance.
@@ -23,16 +24,22 @@ pub(super) struct Host {
     offset: Offset,
     log_lines: usize,
     log_budget: LogBudget,
+    pub(super) wasi: Wasi,
 }
 
 impl Host {
     pub(super) fn new(settings: Arc<Settings>, log_budget: LogBudget) -> Self {
         let limiter = Limiter::new(&settings.limits);
-        Self { settings, limiter, offset: -1, log_lines: 0, log_budget }
+        let mut wasi = Wasi::new();
+        wasi.begin_call(settings.limits.call_ms);
+        Self { settings, limiter, offset: -1, log_lines: 0, log_budget, wasi }
     }
 
     /// Forgets what the call before has logged and which limit it hit.
-    pub(super) fn begin_call(&mut self, offset: Offset) {
+    pub(super) fn begin_call(&mut self, offset: Offset, call_ms: u64) {
+        if self.settings.wasi {
+            self.wasi.begin_call(call_ms);
+        }
         self.offset = offset;
         self.log_lines = 0;
         self.limiter.take_hit();
@@ -40,6 +47,7 @@ impl Host {
 
     /// Says how many lines of the call were not written.
     pub(super) fn end_call(&mut self) {
+        self.end_lines();
         if let Some(more) = self.log_lines.checked_sub(PLUGIN_LOG_LINES).filter(|more| *more > 0) {
             let text = format!("{more} further lines of one plugin call are not written");
             if self.may_write(&text) {
@@ -171,35 +179,9 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{FAULTS, WASI, instance, record};
+    use super::super::fixtures::{FAULTS, WASI, instance, logged, record};
     use super::super::{Limits, Verdict};
     use super::*;
-    use std::io;
-    use std::sync::Mutex;
-
-    /// What the log holds after `work`.
-    fn logged(work: impl FnOnce()) -> String {
-        #[derive(Clone, Default)]
-        struct Sink(Arc<Mutex<Vec<u8>>>);
-        impl io::Write for Sink {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let sink = Sink::default();
-        let writer = sink.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .without_time()
-            .finish();
-        tracing::subscriber::with_default(subscriber, work);
-        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
-    }
 
     #[test]
     fn a_plugin_logs_under_its_steps_name_and_within_bounds() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::component::InstancePre;
+use wasmtime::component::{ComponentExportIndex, Func, InstancePre};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::clock::SystemClock;
@@ -17,17 +17,16 @@ use crate::record::Record;
 use crate::types::PartitionIndex;
 
 use super::PluginError;
-use super::cache::Cache;
-use super::contract::PluginKind;
-use super::contract::bindings::exports::millstream::plugin::processor;
+use super::contract::{self, PluginKind};
 use super::engine::Shared;
 use super::imports::Host;
 use super::limits::{LimitHit, LimitKind, Limits, call_ticks};
 use super::log_budget::LogBudget;
 use super::outcome::{Failure, FailureReason, Processed};
-use super::packed::{self, Malformed};
+use super::packed::{self, Batch, Malformed};
 use super::sizing::Sizing;
 use super::typed::{self, Called, RECORD_SIZE};
+use super::wasi::Exited;
 
 /// Memory is counted in these.
 const WASM_PAGE_BYTES: u64 = 64 * 1024;
@@ -42,6 +41,8 @@ pub(super) struct Loaded {
     digest: String,
     pre: InstancePre<Host>,
     exports: Exports,
+    /// Its imports of WASI 0.2.
+    wasi: Vec<String>,
 }
 
 impl Loaded {
@@ -53,22 +54,16 @@ impl Loaded {
     ) -> Result<Self, PluginError> {
         let exports = Exports::new(kind, &pre)
             .map_err(|error| PluginError::Compile { reason: format!("{error:#}") })?;
-        Ok(Self { shared, kind, digest, pre, exports })
+        let ty = pre.component().component_type();
+        let wasi = ty.imports(pre.engine()).map(|(name, _)| name.to_owned());
+        let wasi = wasi.filter(|name| contract::of_wasi(name)).collect();
+        Ok(Self { shared, kind, digest, pre, exports, wasi })
     }
 }
 
 impl Plugin {
     pub(super) fn new(loaded: Arc<Loaded>) -> Self {
         Self(loaded)
-    }
-
-    /// Keeps what it was compiled to, for the next time.
-    pub(super) fn keep_compiled(&self, cache: Option<&Cache>) {
-        let Some(cache) = cache else { return };
-        match self.0.pre.component().serialize() {
-            Ok(compiled) => cache.store(&self.0.digest, &compiled),
-            Err(error) => tracing::warn!("a compiled plugin cannot be kept: {error:#}"),
-        }
     }
 
     /// What it does with a record.
@@ -88,6 +83,11 @@ impl Plugin {
         ty.imports(engine).map(|(name, _)| name.to_owned()).collect()
     }
 
+    /// Those of [`Plugin::imports`] that only [`Settings::wasi`] gives it.
+    pub fn wasi_imports(&self) -> &[String] {
+        &self.0.wasi
+    }
+
     /// Linear memory that an instance starts with, bytes: of the largest of its memories.
     pub fn initial_memory_bytes(&self) -> u64 {
         let required = self.0.pre.component().resources_required();
@@ -99,12 +99,12 @@ impl Plugin {
     pub fn instance(&self, settings: Settings) -> Instance {
         let limits = settings.limits.clamped();
         let settings = Arc::new(Settings { limits, ..settings });
+        let log_budget = LogBudget::new(Arc::new(SystemClock::new()));
         Instance {
             plugin: self.clone(),
             settings,
-            log_budget: LogBudget::new(Arc::new(SystemClock::new())),
+            log_budget,
             live: None,
-            batch: Vec::new(),
             sizing: Sizing::default(),
         }
     }
@@ -136,6 +136,8 @@ pub struct Settings {
     pub config: BTreeMap<String, String>,
     /// What the plugin may use.
     pub limits: Limits,
+    /// Whether it has WASI 0.2: clocks, random numbers and output.
+    pub wasi: bool,
 }
 
 impl Settings {
@@ -152,8 +154,6 @@ pub struct Instance {
     log_budget: LogBudget,
     /// None before the first record and after a call that broke it.
     live: Option<Live>,
-    /// The bytes of a packed call, kept for the next one's.
-    batch: Vec<u8>,
     sizing: Sizing,
 }
 
@@ -165,20 +165,20 @@ struct Live {
 /// Where a component's function is found; looked up once a plugin.
 enum Exports {
     Typed(typed::Exports),
-    Packed(processor::GuestIndices),
+    Packed(ComponentExportIndex),
 }
 
 /// An instance's function; looked up once an instance.
 enum Guest {
     Typed(typed::Guest),
-    Packed(processor::Guest),
+    Packed(Func),
 }
 
 impl Exports {
     fn new(kind: PluginKind, pre: &InstancePre<Host>) -> wasmtime::Result<Self> {
         Ok(match typed::Exports::new(kind, pre)? {
             Some(exports) => Self::Typed(exports),
-            None => Self::Packed(processor::GuestIndices::new(pre)?),
+            None => Self::Packed(contract::function(pre.component(), kind)?),
         })
     }
 
@@ -189,7 +189,10 @@ impl Exports {
     ) -> wasmtime::Result<Guest> {
         Ok(match self {
             Self::Typed(exports) => Guest::Typed(exports.load(store, instance)?),
-            Self::Packed(exports) => Guest::Packed(exports.load(store, instance)?),
+            Self::Packed(index) => {
+                let function = instance.get_func(store, index);
+                Guest::Packed(function.ok_or_else(|| wasmtime::Error::msg("no function"))?)
+            }
         })
     }
 }
@@ -263,22 +266,16 @@ impl Instance {
     /// One call of a processor, with as many records as it is given at present. After a call that
     /// failed nothing is added, and the next one takes a single record.
     fn offer_many(&mut self, records: &[Record], processed: &mut Processed) -> usize {
-        let mut batch = std::mem::take(&mut self.batch);
-        let encoded =
-            packed::encode(records, (self.sizing.next(), PLUGIN_PACKED_BYTES), &mut batch);
-        let count = match encoded {
-            Ok(count) => count,
+        let batch = match Batch::of(records, (self.sizing.next(), PLUGIN_PACKED_BYTES)) {
+            Ok(batch) => batch,
             Err(failure) => {
                 processed.push(Err(failure));
                 return 0;
             }
         };
-        let records = records.get(..count).unwrap_or_default();
+        let count = batch.records().len();
         let started = self.ticks();
-        let result = self.call_packed(records, &batch, processed);
-        if batch.capacity() <= 2 * PLUGIN_PACKED_BYTES {
-            self.batch = batch;
-        }
+        let result = self.call_packed(batch, processed);
         match result {
             Ok(bytes) => {
                 self.sizing.answered(count, self.ticks() - started);
@@ -297,10 +294,10 @@ impl Instance {
 
     fn call_packed(
         &mut self,
-        records: &[Record],
-        batch: &[u8],
+        batch: Batch<'_>,
         processed: &mut Processed,
     ) -> Result<usize, Failure> {
+        let records = batch.records();
         let Some(first) = records.first() else { return Ok(0) };
         let limits = self.settings.limits;
         // A record that alone would run into its limit has its time when it is offered alone.
@@ -308,7 +305,10 @@ impl Instance {
         let terms = packed::Terms { limits: &limits, kind: self.settings.kind };
         let call = |guest: &Guest, store: &mut Store<Host>| {
             let answer = match guest {
-                Guest::Packed(guest) => guest.call_process(store, batch),
+                Guest::Packed(function) => function
+                    .typed::<(Batch<'_>,), (Vec<u8>,)>(&*store)
+                    .and_then(|process| process.call(store, (batch,)))
+                    .map(|(answer,)| answer),
                 Guest::Typed(_) => Err(wasmtime::Error::msg("not packed")),
             };
             match answer.map(|answer| packed::decode(answer, records, terms, processed)) {
@@ -335,7 +335,7 @@ impl Instance {
             Some(live) => live,
             None => self.make()?,
         };
-        live.store.data_mut().begin_call(first.offset);
+        live.store.data_mut().begin_call(first.offset, call_ms);
         live.store.set_epoch_deadline(call_ticks(call_ms));
         let called = call(&live.guest, &mut live.store);
         live.store.data_mut().end_call();
@@ -364,6 +364,10 @@ impl Instance {
     fn make(&self) -> Result<Live, Failure> {
         let limits = &self.settings.limits;
         let loaded = &self.plugin.0;
+        if let Some(import) = loaded.wasi.first().filter(|_| !self.settings.wasi) {
+            let message = format!("the plugin imports {import}, and its step has no `wasi = true`");
+            return Err(Failure::new(FailureReason::Contract, message));
+        }
         let host = Host::new(Arc::clone(&self.settings), self.log_budget.clone());
         let mut store = Store::new(loaded.pre.engine(), host);
         store.limiter(|host| &mut host.limiter);
@@ -397,6 +401,10 @@ impl Instance {
         }
         if let Some(hit) = hit {
             return Some(Failure::over(hit));
+        }
+        if let Some(exited) = error.downcast_ref::<Exited>() {
+            let message = format!("the plugin ended itself: {exited}");
+            return Some(Failure::new(FailureReason::Trap, message));
         }
         if is_lift_limit(error) {
             let asked = limits.lift_bytes(RECORD_SIZE);

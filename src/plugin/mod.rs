@@ -10,6 +10,7 @@
 //! [`PluginError`].
 
 mod cache;
+mod compiler;
 mod contract;
 mod engine;
 #[cfg(test)]
@@ -23,7 +24,9 @@ mod outcome;
 mod packed;
 mod sizing;
 mod typed;
+mod wasi;
 
+pub use compiler::{COMPILE_COMMAND, Compiling, compile_apart};
 pub use contract::{CONTRACT_VERSION, PluginKind};
 pub use engine::Engine;
 pub use instance::{Instance, Plugin, Settings};
@@ -95,7 +98,10 @@ pub enum PluginError {
         expected: String,
     },
     /// It imports what plugins are not given.
-    #[error("the component imports {imports}; a plugin can import {offered} and nothing else")]
+    #[error(
+        "the component imports {imports}; a plugin can import {offered} and, in a step with \
+         `wasi = true`, clocks, random numbers and output of WASI 0.2, and nothing else"
+    )]
     UnknownImport {
         /// What it imports beyond the contract.
         imports: String,

@@ -11,81 +11,15 @@ use crate::record::{Header, Record};
 use super::contract::PluginKind;
 use super::limits::{LimitHit, LimitKind, Limits, check_headers, record_bytes};
 use super::outcome::{Emitted, Failure, FailureReason, Processed, Verdict};
-use super::typed::header_name;
+
+mod batch;
+
+pub(super) use batch::Batch;
 
 /// Bytes of a record before its key.
 const FIXED: usize = 32;
 /// Least bytes of a header.
 const HEADER: usize = 8;
-
-/// Writes a batch of the first records, up to so many and so many bytes; at least one. How many it
-/// has: fewer if a record follows that no plugin can be shown.
-///
-/// # Errors
-/// The first record is such a one.
-pub(super) fn encode(
-    records: &[Record],
-    (most, most_bytes): (usize, usize),
-    out: &mut Vec<u8>,
-) -> Result<usize, Failure> {
-    out.clear();
-    out.extend_from_slice(&[0; 4]);
-    let mut count: u32 = 0;
-    for record in records.iter().take(most) {
-        let start = out.len();
-        if let Err(failure) = encode_record(record, out) {
-            if count == 0 {
-                return Err(failure);
-            }
-            out.truncate(start);
-            break;
-        }
-        if out.len() > most_bytes && count > 0 {
-            out.truncate(start);
-            break;
-        }
-        count += 1;
-    }
-    if let Some(place) = out.first_chunk_mut() {
-        *place = count.to_le_bytes();
-    }
-    Ok(count as usize)
-}
-
-fn encode_record(record: &Record, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let start = out.len();
-    let mut fixed = [0; FIXED];
-    fixed[4..8].copy_from_slice(&length(record.headers.len()));
-    fixed[8..16].copy_from_slice(&record.offset.to_le_bytes());
-    fixed[16..24].copy_from_slice(&record.timestamp.to_le_bytes());
-    fixed[24..28].copy_from_slice(&nullable(record.key.as_ref()));
-    fixed[28..32].copy_from_slice(&nullable(record.value.as_ref()));
-    out.extend_from_slice(&fixed);
-    for bytes in [&record.key, &record.value].into_iter().flatten() {
-        out.extend_from_slice(bytes);
-    }
-    for header in &record.headers {
-        header_name(header)?;
-        out.extend_from_slice(&length(header.key.len()));
-        out.extend_from_slice(&nullable(header.value.as_ref()));
-        out.extend_from_slice(&header.key);
-        out.extend_from_slice(header.value.as_deref().unwrap_or_default());
-    }
-    let size = length(out.len() - start);
-    if let Some(place) = out.get_mut(start..).and_then(|record| record.first_chunk_mut()) {
-        *place = size;
-    }
-    Ok(())
-}
-
-/// No record is as long as an `i32` can say: it came out of one batch.
-fn length(bytes: usize) -> [u8; 4] {
-    i32::try_from(bytes).unwrap_or(i32::MAX).to_le_bytes()
-}
-
-fn nullable(bytes: Option<&Bytes>) -> [u8; 4] {
-    bytes.map_or((-1_i32).to_le_bytes(), |bytes| length(bytes.len()))
-}
 
 /// Why an answer is not one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

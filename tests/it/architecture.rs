@@ -54,6 +54,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("notify", &["cli"]),
     ("toml", &["pipeline", "config", "cli"]),
+    ("wasi_preview1_component_adapter_provider", &["cli"]),
     ("wit_component", &["cli"]),
     ("wit_parser", &["cli"]),
     ("wasm_encoder", &["cli"]),
@@ -64,7 +65,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("snap", &["record"]),
     ("zstd", &["record"]),
     ("postcard", &["storage", "pipeline"]),
-    ("rustix", &["storage"]),
+    ("rustix", &["storage", "plugin"]),
 ];
 
 /// Rooms without a runtime.

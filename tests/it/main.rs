@@ -4,6 +4,7 @@
 
 mod admin;
 mod architecture;
+mod bombs;
 mod bounds;
 mod cli;
 mod client;

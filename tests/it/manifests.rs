@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! # broker: TOPIC PARTITIONS
-//! # component: PATH filter|transform|route|error: REASON
+//! # component: PATH filter|transform|route|error: REASON [wasi:IMPORT…]
 //! # deployed: PIPELINE SOURCE… -> TARGET…
 //! ```
 //!
@@ -12,7 +12,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use millstream::pipeline::{self, ExistingTopic, Flow, Plan, StepKind, World};
+use millstream::pipeline::{self, ExistingTopic, Flow, KnownComponent, Plan, StepKind, World};
 use millstream::types::{PipelineName, TopicName};
 
 #[test]
@@ -68,13 +68,18 @@ fn world(text: &str) -> World {
             }
             "component" => {
                 let (path, kind) = rest.split_once(' ').unwrap();
-                let kind = match kind {
-                    "filter" => Ok(Some(StepKind::Filter)),
-                    "transform" => Ok(Some(StepKind::Transform)),
-                    "route" => Ok(Some(StepKind::Route)),
+                // What is imported of WASI stands behind the kind.
+                let (kind, wasi) = kind.split_once(" wasi:").unwrap_or((kind, ""));
+                let wasi_imports =
+                    wasi.split_terminator(' ').map(|name| format!("wasi:{name}")).collect();
+                let known = |kind| Ok(KnownComponent { kind: Some(kind), wasi_imports });
+                let known = match kind {
+                    "filter" => known(StepKind::Filter),
+                    "transform" => known(StepKind::Transform),
+                    "route" => known(StepKind::Route),
                     other => Err(other.strip_prefix("error: ").unwrap().to_owned()),
                 };
-                world.components.insert(path.to_owned(), kind);
+                world.components.insert(path.to_owned(), known);
             }
             "deployed" => {
                 let (from, to) = rest.split_once(" -> ").unwrap();
@@ -109,14 +114,15 @@ fn describe(plan: &Plan) -> String {
         for step in &pipeline.steps {
             writeln!(
                 out,
-                "  {} {} ({}) {:?} {:?} {:?} {:?}",
+                "  {} {} ({}) {:?} {:?} {:?} {:?}{}",
                 step.kind,
                 step.plugin,
                 step.component,
                 step.config,
                 step.on_error,
                 step.outputs,
-                step.limits
+                step.limits,
+                if step.wasi { " wasi" } else { "" }
             )
             .unwrap();
         }

@@ -20,13 +20,14 @@ fn component(name: &str) -> (String, Bytes) {
 
 /// Three pipelines of these plugins' worlds, each with every record of `in`: a filter, a
 /// transformer that chooses partitions, and a router, each with dead letters.
-fn manifest(world: &str) -> String {
+fn manifest(worlds: [&str; 3]) -> String {
     let mut manifest = format!("[[topic]]\nname = 'in'\npartitions = {PARTITIONS}\n");
-    for (kind, word, more) in [
+    let steps = [
         ("filter", "filter", ""),
         ("transformer", "transform", "config = { partitions = 3 }\n"),
         ("router", "route", "outputs = { north = 'north', south = 'south', other = 'other' }\n"),
-    ] {
+    ];
+    for ((kind, word, more), world) in steps.into_iter().zip(worlds) {
         manifest += &format!(
             "[plugin.{kind}]\ncomponent = '{world}-{kind}.wasm'\n\
              [[pipeline]]\nname = '{kind}'\nsource = 'in'\noutput = '{kind}.out'\n\
@@ -34,9 +35,11 @@ fn manifest(world: &str) -> String {
              [[pipeline.step]]\n{word} = '{kind}'\non-error = 'dead-letter'\n{more}"
         );
     }
-    // And all of it in a row.
+    // And all of it in a row, behind a step that keeps everything.
     manifest
         + "[[pipeline]]\nname = 'chain'\nsource = 'in'\noutput = 'chain.out'\n\
+           [[pipeline.step]]\nfilter = 'filter'\non-error = 'skip'\n\
+           config = { work = 'identity' }\n\
            [[pipeline.step]]\nfilter = 'filter'\non-error = 'skip'\n\
            [[pipeline.step]]\ntransform = 'transformer'\non-error = 'skip'\n\
            config = { partitions = 2 }\n\
@@ -102,12 +105,13 @@ fn records(seed: u64) -> Vec<Record> {
 }
 
 /// What the topics hold after these records; of dead letters all but what names the component.
-async fn outputs(world: &str, records: &[Record]) -> Vec<(String, Vec<Record>)> {
+async fn outputs(worlds: [&str; 3], records: &[Record]) -> Vec<(String, Vec<Record>)> {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::open(folder.path());
     let kinds = ["filter", "transformer", "router"];
-    let components = kinds.map(|kind| component(&format!("{world}-{kind}.wasm")));
-    rig.deploy_with(&manifest(world), components.into()).await.unwrap();
+    let components = kinds.iter().zip(worlds);
+    let components = components.map(|(kind, world)| component(&format!("{world}-{kind}.wasm")));
+    rig.deploy_with(&manifest(worlds), components.collect()).await.unwrap();
     for (partition, records) in (0..).zip(records.chunks(records.len().div_ceil(3))) {
         rig.produce("in", partition, records).await;
     }
@@ -132,18 +136,23 @@ async fn outputs(world: &str, records: &[Record]) -> Vec<(String, Vec<Record>)> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_work_in_both_worlds_makes_the_same_topics() {
+async fn the_same_work_in_both_worlds_and_in_chains_of_both_makes_the_same_topics() {
+    const WORLDS: [&str; 2] = ["typed", "packed"];
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let records = records(seed);
-    let (typed, packed) = (outputs("typed", &records).await, outputs("packed", &records).await);
-    for ((topic, typed), (_, packed)) in typed.iter().zip(&packed) {
-        assert_eq!(typed.len(), packed.len(), "{topic}");
-        for (typed, packed) in typed.iter().zip(packed) {
-            assert_eq!(typed, packed, "{topic}");
+    let typed = outputs(["typed"; 3], &records).await;
+    for mixture in 1..8 {
+        let worlds = [0, 1, 2].map(|step| WORLDS[mixture >> step & 1]);
+        let mixed = outputs(worlds, &records).await;
+        for ((topic, typed), (_, mixed)) in typed.iter().zip(&mixed) {
+            assert_eq!(typed.len(), mixed.len(), "{topic} of {worlds:?}");
+            for (typed, mixed) in typed.iter().zip(mixed) {
+                assert_eq!(typed, mixed, "{topic} of {worlds:?}");
+            }
         }
     }
-    let filled = packed.iter().filter(|(_, records)| !records.is_empty()).count();
+    let filled = typed.iter().filter(|(_, records)| !records.is_empty()).count();
     assert!(filled > 30, "{filled} partitions have records");
 }
 

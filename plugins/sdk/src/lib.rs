@@ -50,8 +50,8 @@
 //! ```
 //!
 //! With `wasm32-wasip2` cargo makes the component itself. Such a component imports parts of WASI
-//! when its code uses them: files, clocks, the environment. A broker refuses those imports by
-//! name. With `wasm32-unknown-unknown` there are none.
+//! when its code uses them, and a step gives it those with `wasi = true`: clocks, random numbers
+//! and output, but no file. With `wasm32-unknown-unknown` there are none.
 //!
 //! # Errors, panics, logs
 //!

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use self::session::Session;
 use super::listen::ListenArgs;
 use super::output::Out;
-use super::runtime;
+use super::{own_program, runtime};
 use crate::config::Settings;
 use crate::types::TopicName;
 
@@ -96,7 +96,8 @@ impl Dev {
         let kafka = free("localhost:0").map(|kafka| vec![kafka]);
         let unsaid = Settings { kafka, http: free("127.0.0.1:0"), ..Settings::default() };
         let said = Settings { data: Some(folder), ..listen.settings() };
-        let config = said.or(unsaid).validate()?;
+        let mut config = said.or(unsaid).validate()?;
+        config.compiler = own_program();
         check_file(&manifest)?;
         inputs.iter().try_for_each(|input| check_file(&input.file))?;
         let show = show.unwrap_or(if once { Show::Sample } else { Show::All });

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use wasmparser::{Parser, Payload};
 
-use super::loaded::Loaded;
+use super::loaded::Found;
 use crate::cli::output::{Out, number};
 use crate::limits::{PLUGIN_CALL_MS, PLUGIN_MEMORY_BYTES};
-use crate::plugin::{CONTRACT_VERSION, Engine, PluginKind};
+use crate::plugin::{CONTRACT_VERSION, Engine, Plugin, PluginKind};
 
 /// Say what a component is, and what a broker would do with it.
 ///
@@ -23,7 +24,15 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self, mut out: Out) -> anyhow::Result<()> {
-        let loaded = Loaded::load(&Engine::new()?, &self.component)?;
+        let found = Found::read(&self.component)?;
+        let outline = Outline::of(&found);
+        let loaded = match found.load(&Engine::new()?) {
+            Ok(loaded) => loaded,
+            Err(refused) => {
+                outline.print(&mut out)?;
+                return Err(refused);
+            }
+        };
         let kind = loaded.plugin.kind();
         let memory = loaded.plugin.initial_memory_bytes();
         let compiled_ms = loaded.compiled_in.as_secs_f64() * 1_000.0;
@@ -34,6 +43,7 @@ impl Inspect {
                 "world": world(kind),
                 "contract": CONTRACT_VERSION,
                 "imports": loaded.plugin.imports(),
+                "wasi": !loaded.plugin.wasi_imports().is_empty(),
                 "bytes": loaded.bytes,
                 "digest": loaded.plugin.digest(),
                 "initial_memory_bytes": memory,
@@ -58,7 +68,7 @@ impl Inspect {
                     mebibytes(PLUGIN_MEMORY_BYTES as u64)
                 ),
             ),
-            ("use", step(kind).to_owned()),
+            ("use", step(kind).to_owned() + wasi(&loaded.plugin)),
             ("host", host(kind)),
         ];
         for (name, value) in rows {
@@ -87,6 +97,58 @@ fn step(kind: PluginKind) -> &'static str {
         PluginKind::Transformer => "a step with `transform = NAME`",
         PluginKind::Router => "a step with `route = NAME` and `outputs`",
         PluginKind::Processor => "a step of any kind: `filter`, `transform` or `route`",
+    }
+}
+
+fn wasi(plugin: &Plugin) -> &'static str {
+    if plugin.wasi_imports().is_empty() { "" } else { ", and `wasi = true`" }
+}
+
+/// What a component that is refused says of itself, as far as it can be read.
+struct Outline {
+    path: PathBuf,
+    bytes: usize,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Outline {
+    fn of(found: &Found) -> Self {
+        let (mut imports, mut exports) = (Vec::new(), Vec::new());
+        let mut depth = 0_usize;
+        let payloads = Parser::new(0).parse_all(&found.bytes);
+        for payload in payloads.map_while(Result::ok) {
+            match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    let names = section.into_iter().map_while(Result::ok);
+                    imports.extend(names.map(|import| import.name.name.escape_debug().to_string()));
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    let names = section.into_iter().map_while(Result::ok);
+                    exports.extend(names.map(|export| export.name.name.escape_debug().to_string()));
+                }
+                _ => {}
+            }
+        }
+        Self { path: found.path.clone(), bytes: found.bytes.len(), imports, exports }
+    }
+
+    fn print(self, out: &mut Out) -> anyhow::Result<()> {
+        let Self { path, bytes, imports: imported, exports } = self;
+        if out.is_json() {
+            out.json(&json!({
+                "component": path, "bytes": bytes, "imports": imported, "exports": exports,
+            }))?;
+        } else {
+            out.line(format!("component  {}", path.display()))?;
+            out.line(format!("size       {} bytes", number(bytes as i128)))?;
+            out.line(format!("imports    {}", imports(imported)))?;
+            out.line(format!("exports    {}", imports(exports)))?;
+            out.line("host       refuses it")?;
+        }
+        out.flush()
     }
 }
 

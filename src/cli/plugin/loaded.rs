@@ -26,6 +26,10 @@ pub(super) struct StepArgs {
     /// Most time for one call, in milliseconds, as in the `limits` of a step.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(STEP_CALL_MS))]
     call_ms: Option<i64>,
+
+    /// Give it WASI's clocks, random numbers and output, as `wasi = true` in a step.
+    #[arg(long)]
+    wasi: bool,
 }
 
 fn name_and_value(given: &str) -> Result<(String, String), String> {
@@ -53,9 +57,20 @@ impl StepArgs {
             kind: project.map(|project| project.plugin.kind.plugin_kind()),
             config,
             limits,
+            wasi: self.wasi || project.is_some_and(|project| project.plugin.wasi),
             ..Settings::default()
         }
     }
+}
+
+/// What the user named.
+pub(super) struct Found {
+    /// What to call it: the plugin's name, or the file's.
+    name: String,
+    pub(super) path: PathBuf,
+    /// The plugin's folder, if that is what was named.
+    project: Option<Project>,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A component that the broker would take.
@@ -72,9 +87,9 @@ pub(super) struct Loaded {
     pub(super) compiled_in: Duration,
 }
 
-impl Loaded {
-    /// Loads a component, or that of a plugin's folder.
-    pub(super) fn load(engine: &Engine, named: &Path) -> anyhow::Result<Self> {
+impl Found {
+    /// Reads a component, or that of a plugin's folder.
+    pub(super) fn read(named: &Path) -> anyhow::Result<Self> {
         let project = if named.is_dir() { Some(Project::load(named)?) } else { None };
         let path = project.as_ref().map_or_else(|| named.to_owned(), Project::component);
         if let Some(project) = project.as_ref().filter(|_| !path.exists()) {
@@ -85,15 +100,28 @@ impl Loaded {
             );
         }
         let bytes = read(&path)?;
-        let begun = Instant::now();
-        let refused = || path.display().to_string();
-        let plugin = engine.load(&bytes).with_context(refused)?;
-        let compiled_in = begun.elapsed();
         let name = match &project {
             Some(project) => project.plugin.name.clone(),
             None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        Ok(Self { name, path, project, bytes: bytes.len(), plugin, compiled_in })
+        Ok(Self { name, path, project, bytes })
+    }
+
+    /// Checks and compiles it.
+    pub(super) fn load(self, engine: &Engine) -> anyhow::Result<Loaded> {
+        let Self { name, path, project, bytes } = self;
+        let begun = Instant::now();
+        let refused = || path.display().to_string();
+        let plugin = engine.load(&bytes).with_context(refused)?;
+        let compiled_in = begun.elapsed();
+        Ok(Loaded { name, path, project, bytes: bytes.len(), plugin, compiled_in })
+    }
+}
+
+impl Loaded {
+    /// Loads a component, or that of a plugin's folder.
+    pub(super) fn load(engine: &Engine, named: &Path) -> anyhow::Result<Self> {
+        Found::read(named)?.load(engine)
     }
 
     /// An instance as a step would have it.

@@ -76,6 +76,9 @@ pub(super) struct About {
     pub(super) name: String,
     pub(super) language: Language,
     pub(super) kind: Kind,
+    /// Whether its step says `wasi = true`.
+    #[serde(default)]
+    pub(super) wasi: bool,
     #[serde(default)]
     pub(super) test: TestFiles,
 }

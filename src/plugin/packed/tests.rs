@@ -167,9 +167,9 @@ fn emit_of(index: u32, value: usize, headers: u32) -> Vec<u8> {
 fn batches_are_written_as_the_examples_say() {
     for example in examples().batches {
         let records: Vec<Record> = example.records.iter().map(RecordExample::record).collect();
-        let mut bytes = vec![7; 3];
-        let count = encode(&records, (100, 1 << 20), &mut bytes).unwrap();
-        assert_eq!((count, bytes), (records.len(), unhex(&example.bytes)), "{}", example.name);
+        let batch = Batch::of(&records, (100, 1 << 20)).unwrap();
+        assert_eq!(batch.records().len(), records.len(), "{}", example.name);
+        assert_eq!(batch.to_vec(), unhex(&example.bytes), "{}", example.name);
     }
 }
 
@@ -197,16 +197,19 @@ fn malformed_answers_are_told_apart_as_the_examples_say() {
 
 #[test]
 fn a_batch_ends_where_it_is_full_and_before_what_no_plugin_is_shown() {
-    let mut bytes = Vec::new();
-    let mut batch = records(5);
-    assert_eq!(encode(&batch, (3, 1 << 20), &mut bytes).unwrap(), 3);
-    assert_eq!(encode(&batch, (5, 4 + 2 * 33), &mut bytes).unwrap(), 2);
-    assert_eq!(bytes.len(), 4 + 2 * 33);
-    assert_eq!(encode(&batch, (5, 1), &mut bytes).unwrap(), 1, "at least one");
-    batch[2].headers.push(Header { key: Bytes::from_static(b"\xff"), value: None });
-    assert_eq!(encode(&batch, (5, 1 << 20), &mut bytes).unwrap(), 2);
-    assert_eq!((bytes[0], bytes.len()), (2, 4 + 2 * 33));
-    let failure = encode(&batch[2..], (5, 1 << 20), &mut bytes).unwrap_err();
+    let mut records = records(5);
+    let written = |records: &[Record], most| {
+        let batch = Batch::of(records, most).unwrap();
+        let bytes = batch.to_vec();
+        assert_eq!(usize::from(bytes[0]), batch.records().len());
+        (batch.records().len(), bytes.len())
+    };
+    assert_eq!(written(&records, (3, 1 << 20)).0, 3);
+    assert_eq!(written(&records, (5, 4 + 2 * 33)), (2, 4 + 2 * 33));
+    assert_eq!(written(&records, (5, 1)).0, 1, "at least one");
+    records[2].headers.push(Header { key: Bytes::from_static(b"\xff"), value: None });
+    assert_eq!(written(&records, (5, 1 << 20)), (2, 4 + 2 * 33));
+    let failure = Batch::of(&records[2..], (5, 1 << 20)).err().unwrap();
     assert_eq!(failure.reason, FailureReason::BadMessage);
 }
 

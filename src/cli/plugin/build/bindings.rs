@@ -2,6 +2,7 @@
 //! their own. They are written to the plugin's folder, anew with each build.
 
 use super::language::Language;
+use super::sdk;
 use super::tools::write as write_file;
 use crate::cli::plugin::project::{Kind, Project};
 
@@ -30,7 +31,8 @@ pub(in crate::cli::plugin) fn write(project: &Project) -> anyhow::Result<()> {
 fn files(language: Language, kind: Kind, name: &str) -> Vec<(String, String)> {
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     match language {
-        Language::Rust | Language::Python | Language::JavaScript => wit(),
+        Language::Rust => sdk::files(),
+        Language::Python | Language::JavaScript => wit(),
         Language::TypeScript => {
             let types = file("millstream.d.ts", include_str!("bindings/millstream.d.ts"));
             wit().into_iter().chain([types]).collect()

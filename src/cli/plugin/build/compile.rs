@@ -30,6 +30,9 @@ const TSC: Tool = Tool { names: &["tsc"], install: "`npm install typescript@5.9.
 const ESBUILD: Tool = Tool { names: &["esbuild"], install: "`npm install esbuild@0.25.12`" };
 const ASC: Tool = Tool { names: &["asc"], install: "`npm install assemblyscript@0.28.20`" };
 
+/// Those whose library can be given WASI.
+const WITH_WASI: [Language; 3] = [Language::Rust, Language::C, Language::Cpp];
+
 /// Where the steps of one build leave their files.
 struct Places {
     folder: PathBuf,
@@ -56,12 +59,21 @@ pub(super) fn component(project: &Project, arguments: Vec<OsString>) -> anyhow::
         folder: folder_there,
         arguments,
     };
+    if about.wasi && !WITH_WASI.contains(&about.language) {
+        anyhow::bail!(
+            "plugin.toml says `wasi = true`, which is built for rust, c and cpp; build the \
+             component with your own tools"
+        );
+    }
+    let plain = if about.wasi { Core::Guest } else { Core::Plain };
     let (module, core) = match about.language {
-        Language::Rust => (rust(&places)?, Core::Whole),
+        // The linker of that target makes a component.
+        Language::Rust if about.wasi => return rust(&places, "wasm32-wasip2"),
+        Language::Rust => (rust(&places, "wasm32-unknown-unknown")?, Core::Whole),
         Language::Go => (go(&places)?, Core::Wasi),
-        Language::C => (c(&places, &["cc", "-std=c17"])?, Core::Plain),
+        Language::C => (c(&places, &["cc", "-std=c17"])?, plain),
         Language::Cpp => {
-            (c(&places, &["c++", "-std=c++23", "-fno-exceptions", "-fno-rtti"])?, Core::Plain)
+            (c(&places, &["c++", "-std=c++23", "-fno-exceptions", "-fno-rtti"])?, plain)
         }
         Language::Zig => (zig(&places)?, Core::Plain),
         Language::AssemblyScript => (renamed(&assemblyscript(&places)?, about.kind)?, Core::Plain),
@@ -73,10 +85,10 @@ pub(super) fn component(project: &Project, arguments: Vec<OsString>) -> anyhow::
     encode(module, about.kind, core).context("no component can be made of what was compiled")
 }
 
-fn rust(places: &Places) -> anyhow::Result<Vec<u8>> {
+fn rust(places: &Places, target: &str) -> anyhow::Result<Vec<u8>> {
     let mut cargo = CARGO.command(&places.folder)?;
     let args = ["build", "--release", "--message-format=json-render-diagnostics"];
-    cargo.args(args).args(["--target", "wasm32-unknown-unknown"]).args(&places.arguments);
+    cargo.args(args).args(["--target", target]).args(&places.arguments);
     let messages = run(&mut cargo)?;
     let messages = messages.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{"));
     let mut module = None;

@@ -1,6 +1,9 @@
 //! A component around a core module, for the contract that this binary carries.
 
 use anyhow::Context;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wasm_encoder::ExportSection;
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -25,6 +28,8 @@ pub(super) enum Core {
     Plain,
     /// Its world, and an answer to its calls of WASI preview 1.
     Wasi,
+    /// Its world, and its calls of WASI preview 1 passed on as those of WASI 0.2.
+    Guest,
 }
 
 /// Makes the component.
@@ -38,6 +43,10 @@ pub(super) fn encode(mut module: Vec<u8>, kind: Kind, core: Core) -> anyhow::Res
         let mut adapter = wat::parse_str(NO_WASI)?;
         embed(&mut adapter, "logger")?;
         encoder.adapter("wasi_snapshot_preview1", &adapter)?;
+    }
+    if core == Core::Guest {
+        encoder
+            .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
     }
     encoder.encode()
 }

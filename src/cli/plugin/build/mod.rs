@@ -6,6 +6,7 @@ mod bindings;
 mod compile;
 mod component;
 mod language;
+mod sdk;
 mod tools;
 
 use std::ffi::OsString;

@@ -1,20 +1,24 @@
 //! NAME: keeps the records whose value contains the text that the step's configuration names.
 
-use exports::millstream::plugin::filter::{Error, Guest, Message};
-use millstream::plugin::config;
+use millstream_plugin::{Error, Filter, Record, Result, config, filter};
 
-wit_bindgen::generate!({ world: "filter-plugin", path: "gen/wit" });
+struct Containing {
+    contains: String,
+}
 
-struct Plugin;
+impl Filter for Containing {
+    fn new() -> Result<Self> {
+        let contains: String = config::parse("contains")?;
+        if contains.is_empty() {
+            return Err(Error::failed("config `contains` is empty"));
+        }
+        Ok(Self { contains })
+    }
 
-impl Guest for Plugin {
-    fn keep(message: Message) -> Result<bool, Error> {
-        let contains = config::get("contains")
-            .filter(|contains| !contains.is_empty())
-            .ok_or_else(|| Error::Failed("config `contains` is missing".to_owned()))?;
-        let value = message.value.unwrap_or_default();
-        Ok(value.windows(contains.len()).any(|part| part == contains.as_bytes()))
+    fn keep(&mut self, record: Record<'_>) -> Result<bool> {
+        let value = record.value().unwrap_or_default();
+        Ok(value.windows(self.contains.len()).any(|part| part == self.contains.as_bytes()))
     }
 }
 
-export!(Plugin);
+filter!(struct Containing);

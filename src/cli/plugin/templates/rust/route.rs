@@ -1,17 +1,11 @@
 //! NAME: sends JSON objects to the output `json` and everything else to `text`.
 
-use exports::millstream::plugin::router::{Error, Guest, Message};
+use millstream_plugin::{Outputs, Record, Result, route};
 
-wit_bindgen::generate!({ world: "router-plugin", path: "gen/wit" });
-
-struct Plugin;
-
-impl Guest for Plugin {
-    fn route(message: Message) -> Result<Vec<String>, Error> {
-        let value = message.value.unwrap_or_default();
-        let output = if value.starts_with(b"{") { "json" } else { "text" };
-        Ok(vec![output.to_owned()])
-    }
+fn by_format(record: Record<'_>, outputs: &mut Outputs<'_>) -> Result<()> {
+    let is_object = record.value().is_some_and(|value| value.starts_with(b"{"));
+    outputs.to(if is_object { "json" } else { "text" });
+    Ok(())
 }
 
-export!(Plugin);
+route!(by_format);

@@ -1,18 +1,13 @@
 //! NAME: makes the value's letters capitals.
 
-use exports::millstream::plugin::transformer::{Error, Guest, Message};
+use millstream_plugin::{Output, Record, Result, transform};
 
-wit_bindgen::generate!({ world: "transformer-plugin", path: "gen/wit" });
-
-struct Plugin;
-
-impl Guest for Plugin {
-    fn transform(mut message: Message) -> Result<Vec<Message>, Error> {
-        if let Some(value) = &mut message.value {
-            value.make_ascii_uppercase();
-        }
-        Ok(vec![message])
+fn shout(record: Record<'_>, out: &mut Output<'_>) -> Result<()> {
+    match record.value() {
+        Some(value) => out.value(value.to_ascii_uppercase()),
+        None => out.keep(),
     }
+    Ok(())
 }
 
-export!(Plugin);
+transform!(shout);
