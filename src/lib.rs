@@ -16,6 +16,7 @@
 //! | 3 | [`pipeline`] | manifest, graph, runner | name a Kafka message or a redb table |
 //! | 4 | [`http`] | the admin API; JSON shapes live here only | decide anything |
 //! | 5 | [`config`], [`server`] | valid settings; the composition root | decide about records |
+//! | 5 | `fuzzing` | for `fuzz/` and tests: the decoders of outside bytes | exist in a release |
 //! | 6 | [`cli`] | one struct a command | touch a data folder that a broker has open |
 //!
 //! # Invariants
@@ -37,6 +38,9 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod kafka;
 pub mod limits;

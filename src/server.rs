@@ -57,6 +57,19 @@ pub enum ServerError {
         /// What the store says.
         source: StorageError,
     },
+    /// The store is not as it was written, so much so that serving the rest would lose something
+    /// that was acknowledged without a word.
+    #[error(
+        "the store in {0} is damaged; `millstream check {0}` says what is, and with --repair puts \
+         into place what can be read",
+        .path.display()
+    )]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// What the store says.
+        source: StorageError,
+    },
     /// The plugin engine cannot be made.
     #[error("cannot start the plugin engine")]
     Engine(#[source] PluginError),
@@ -239,7 +252,10 @@ fn open(config: &Config) -> Result<Broker, ServerError> {
     };
     let broker =
         Broker::open_with(Arc::new(files), &options, settings, Arc::new(SystemClock::new()))
-            .map_err(|source| ServerError::Store { path: path(), source })?;
+            .map_err(|source| match source.is_damage() {
+                true => ServerError::Damaged { path: path(), source },
+                false => ServerError::Store { path: path(), source },
+            })?;
     broker.groups().set_initial_rebalance_delay(config.group_initial_rebalance_delay_ms);
     Ok(broker)
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::Broker;
 use crate::clock::SystemClock;
-use crate::storage::{Checked, Copied, DiskFiles, Files, StorageError, check, copy_store, repair};
+use crate::storage::{
+    Checked, Copied, DiskFiles, Files, Repaired, StorageError, check, copy_store, repair,
+};
 
 /// Why a folder was not copied, checked or repaired.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +76,8 @@ pub fn check_folder(path: &Path) -> Result<Checked, FolderError> {
     Ok(check(files, Arc::new(SystemClock::new()))?)
 }
 
-/// Puts what can be read into the place of what is damaged. Returns the files replaced; what they
-/// were is under `damaged/`.
-pub fn repair_folder(path: &Path, checked: &Checked) -> Result<Vec<String>, FolderError> {
+/// Puts what can be read into the place of what is damaged; what that was is under `damaged/`.
+pub fn repair_folder(path: &Path, checked: &Checked) -> Result<Repaired, FolderError> {
     let files: Arc<dyn Files> = Arc::new(open_existing(path)?);
     Ok(repair(&files, checked)?)
 }

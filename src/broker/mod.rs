@@ -82,7 +82,7 @@ use crate::clock::Clock;
 use crate::limits::{COMMIT_QUEUE, COMMIT_QUEUE_BYTES, FETCH_WATCHED_PARTITIONS, LOOKUPS};
 pub use crate::storage::{
     Checked, CheckedPartition, CommittedOffset, Copied, DiskFiles, Files, LEADER_EPOCH, Place,
-    Recovered, StateKey, StorageError, StoreOptions,
+    Recovered, Repaired, StateKey, StorageError, StoreOptions,
 };
 use crate::storage::{OffsetKey, Store, StoreReader};
 use crate::types::{OffsetOwner, PartitionIndex, ProducerId, TopicId, TopicPartition};

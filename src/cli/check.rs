@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Out, Side, number};
-use crate::broker::{Checked, CheckedPartition, check_folder, repair_folder};
+use crate::broker::{Checked, CheckedPartition, Repaired, check_folder, repair_folder};
 
 /// Look over a data folder or a backup that no broker has open: every file, every record.
 ///
@@ -35,6 +35,7 @@ struct Report {
     damaged: Vec<File>,
     foreign: Vec<String>,
     replaced: Vec<String>,
+    lost: Vec<String>,
     partitions: Vec<Partition>,
     offsets: u64,
 }
@@ -68,14 +69,14 @@ struct Stretch {
 impl Check {
     pub(super) fn run(self, mut out: Out) -> anyhow::Result<()> {
         let mut checked = check_folder(&self.data)?;
-        let mut replaced = Vec::new();
+        let mut repaired = Repaired::default();
         let was_whole = checked.is_whole();
         if self.repair && !was_whole {
-            replaced = repair_folder(&self.data, &checked)?;
+            repaired = repair_folder(&self.data, &checked)?;
             let before = std::mem::replace(&mut checked, check_folder(&self.data)?);
             keep_lost(&mut checked, before);
         }
-        let report = report(&checked, replaced);
+        let report = report(&checked, repaired);
         if out.is_json() {
             out.json(&report)?;
         } else {
@@ -100,7 +101,7 @@ fn keep_lost(checked: &mut Checked, before: Checked) {
     }
 }
 
-fn report(checked: &Checked, replaced: Vec<String>) -> Report {
+fn report(checked: &Checked, repaired: Repaired) -> Report {
     let stretch = |(offset, end_offset, reason): &(i64, i64, String)| Stretch {
         offset: *offset,
         end_offset: *end_offset,
@@ -128,7 +129,8 @@ fn report(checked: &Checked, replaced: Vec<String>) -> Report {
         failure: checked.failure.clone(),
         damaged: checked.damaged.iter().map(file).collect(),
         foreign: checked.foreign.clone(),
-        replaced,
+        replaced: repaired.replaced,
+        lost: repaired.lost,
         partitions: checked.partitions.iter().map(partition).collect(),
         offsets: checked.offsets,
     }
@@ -169,6 +171,9 @@ fn print(out: &mut Out, report: &Report) -> anyhow::Result<()> {
     }
     for file in &report.replaced {
         out.line(format!("{file} is replaced by what could be read of it"))?;
+    }
+    for what in &report.lost {
+        out.line(format!("lost: {what}"))?;
     }
     if let Some(failure) = &report.failure {
         out.line(format!("a broker does not start with this folder: {failure}"))?;

@@ -69,7 +69,7 @@ async fn receive(body: Body) -> Result<Bytes, ApiError> {
     }
 }
 
-fn read(body: &Bytes) -> Result<Bundle, ApiError> {
+pub(super) fn read(body: &Bytes) -> Result<Bundle, ApiError> {
     let Deployment { file, manifest, components, unreadable } = parse(body)?;
     let components = components.into_iter().map(|(path, base64)| {
         let bad = |error| ApiError::bad_request(format!("component {path} is not base64: {error}"));

@@ -11,6 +11,8 @@ mod backup;
 mod binary;
 mod deployments;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod listener;
 mod produce;

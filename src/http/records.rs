@@ -52,7 +52,7 @@ async fn find_or_create(api: &Api, name: &str) -> Result<Arc<Topic>, ApiError> {
 }
 
 /// A JSON array of records, or one record a line.
-fn parse_records(body: &Bytes) -> Result<Vec<NewRecord>, ApiError> {
+pub(super) fn parse_records(body: &Bytes) -> Result<Vec<NewRecord>, ApiError> {
     let start = body.iter().find(|byte| !byte.is_ascii_whitespace());
     let bad =
         |index: usize, error: String| ApiError::bad_request(format!("record {index}: {error}"));

@@ -6,6 +6,8 @@ mod cycle;
 mod dead_letter;
 mod deploy;
 mod fields;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod graph;
 mod manifest;
 mod outcome;

@@ -113,7 +113,7 @@ impl Cache {
         Ok(())
     }
 
-    fn path(&self, digest: &str) -> PathBuf {
+    pub(super) fn path(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}-{:016x}", self.settings))
     }
 

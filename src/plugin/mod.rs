@@ -15,6 +15,8 @@ mod contract;
 mod engine;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod imports;
 mod instance;
 mod limits;

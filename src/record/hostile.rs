@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::records as theirs;
 
 use super::batch::{ATTRIBUTES_AT, HEADER_BYTES};
+pub(super) use super::fuzzing::reseal;
 use super::{BatchBuilder, BatchError, Codec, Compression, Header, Record, RecordBatch, Terms};
 use crate::limits::BATCH_DECOMPRESSED_BYTES;
 use crate::types::ProducerId;
@@ -16,14 +17,6 @@ pub(super) mod field {
     pub(in super::super) const PRODUCER_ID: usize = 43;
     pub(in super::super) const BASE_SEQUENCE: usize = 53;
     pub(in super::super) const RECORD_COUNT: usize = 57;
-}
-
-/// Makes length and checksum fit the rest again.
-pub(super) fn reseal(bytes: &mut [u8]) {
-    let length = i32::try_from(bytes.len() - 12).unwrap();
-    bytes[8..12].copy_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
-    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
 fn header(key: &'static [u8], value: Option<&'static [u8]>) -> Header {

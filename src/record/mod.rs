@@ -9,6 +9,8 @@ mod batch;
 mod builder;
 mod compression;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod partitioner;
 #[expect(clippy::module_inception, reason = "one record of the room of records")]
 mod record;
@@ -36,4 +38,9 @@ pub use walk::Records;
 /// CRC-32C, as record batches have it (RFC 3720, appendix B.4).
 pub fn crc32c(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
+}
+
+/// The CRC-32C of some bytes with others behind them, from that of the first.
+pub fn crc32c_append(first: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(first, bytes)
 }

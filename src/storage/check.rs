@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::chunk::{Chunk, ChunkBuilder};
 use super::files::{Backend, Files, OpenMode};
-use super::journal::{Effects, Moved};
+use super::journal::{Effects, Gaps, Moved};
+use super::meta::Standing;
 use super::overlay::{self, OverlayFiles};
 use super::segment::{self, LoggedGroup};
 use super::{Recovered, StorageError, Store, StoreOptions, StoreReader, at, meta, redo};
@@ -69,11 +70,13 @@ impl Checked {
 pub fn check(files: Arc<dyn Files>, clock: Arc<dyn Clock>) -> Result<Checked, StorageError> {
     let overlay: Arc<dyn Files> = Arc::new(OverlayFiles::new(files));
     let mut checked = Checked { foreign: foreign(&*overlay)?, ..Checked::default() };
-    if !overlay.list("").map_err(at("."))?.iter().any(|name| name == meta::FILE) {
+    let numbers = segment::list(&*overlay)?;
+    let has_meta = overlay.list("").map_err(at("."))?.iter().any(|name| name == meta::FILE);
+    if !has_meta && numbers.is_empty() {
         checked.failure = Some(format!("{} is not there: this is no store", meta::FILE));
         return Ok(checked);
     }
-    for number in segment::list(&*overlay)? {
+    for number in numbers {
         let name = segment::file_name(number);
         // In a layer of its own: the check writes.
         let own = OverlayFiles::new(Arc::clone(&overlay));
@@ -181,12 +184,19 @@ fn read(
     }
 }
 
-/// Replaces each damaged segment by what can be read of it; the file itself is kept under
-/// `damaged/`. Returns the names of what was replaced.
-///
-/// `meta.redb` says whose records the segments hold: without it there is nothing to put into
-/// place.
-pub fn repair(files: &Arc<dyn Files>, checked: &Checked) -> Result<Vec<String>, StorageError> {
+/// What a repair has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Files that were replaced; what they were is under `damaged/`.
+    pub replaced: Vec<String>,
+    /// What is lost beside records, which another look at the partitions tells.
+    pub lost: Vec<String>,
+}
+
+/// Replaces each damaged file by what can be read of it; the file itself is kept under `damaged/`.
+/// `meta.redb` is made anew from its readable rows and from the journals of the segments.
+pub fn repair(files: &Arc<dyn Files>, checked: &Checked) -> Result<Repaired, StorageError> {
+    let mut repaired = Repaired::default();
     let mut numbers: BTreeSet<u64> = BTreeSet::new();
     for number in segment::list(&**files)? {
         let name = segment::file_name(number);
@@ -194,31 +204,51 @@ pub fn repair(files: &Arc<dyn Files>, checked: &Checked) -> Result<Vec<String>, 
         let journal = format!("segment {number}:");
         let journal = checked.failure.as_ref().is_some_and(|f| f.contains(&journal));
         if named || journal || checked.damaged.iter().any(|(damaged, _)| *damaged == name) {
+            // Its pages may all be whole, and what stands in them not.
+            is_whole(&**files, &name)?;
             numbers.insert(number);
         }
     }
+    if !is_whole(&**files, meta::FILE)? {
+        files.create_dir(DAMAGED_DIR).map_err(at(DAMAGED_DIR))?;
+        let kept = format!("{DAMAGED_DIR}/{}", meta::FILE);
+        repaired.lost = meta::rebuild::rebuild(&**files, &kept)?;
+        files.sync_dir(DAMAGED_DIR).map_err(at(DAMAGED_DIR))?;
+        repaired.replaced.push(meta::FILE.to_owned());
+    }
     let backend = files.open(meta::FILE, OpenMode::Existing).map_err(at(meta::FILE))?;
     let database = segment::open_database(Backend(backend), meta::FILE, true)?;
-    let mut replaced = Vec::new();
     for number in numbers {
-        let last = meta::loosen_runs(&database, number)?;
-        replace(&**files, number, last)?;
-        replaced.push(segment::file_name(number));
+        let standing = meta::loosen_runs(&database, number)?;
+        replace(&**files, number, standing)?;
+        repaired.replaced.push(segment::file_name(number));
     }
     database.close().map_err(at(meta::FILE))?;
-    Ok(replaced)
+    Ok(repaired)
 }
 
-/// Writes what can be read of a segment anew. `last` are the last journal entries that were sealed
-/// and that meta has, for a segment that was active.
-fn replace(files: &dyn Files, number: u64, last: Option<(u64, u64)>) -> Result<(), StorageError> {
+/// Whether a file of the store is there and as it was written. An error if it is of another
+/// version.
+fn is_whole(files: &dyn Files, name: &str) -> Result<bool, StorageError> {
+    let backend = match overlay::one(files, name) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        backend => backend.map_err(at(name))?,
+    };
+    match segment::open_database(Backend(backend), name, true) {
+        Err(error @ StorageError::Format { found: 1.., .. }) => Err(error),
+        opened => Ok(opened.is_ok()),
+    }
+}
+
+/// Writes what can be read of a segment anew.
+fn replace(files: &dyn Files, number: u64, standing: Standing) -> Result<(), StorageError> {
     let name = segment::file_name(number);
     let mut salvaged = {
         // Opening may repair: not in the file itself.
         let backend = overlay::one(files, &name).map_err(at(&name))?;
         segment::salvage(backend, number)
     };
-    if let Some((sealed, _)) = last {
+    if let Standing::Active { sealed, .. } = standing {
         salvaged.add_redo(files, number, sealed)?;
     }
     let new = format!("{name}.salvaged");
@@ -226,7 +256,7 @@ fn replace(files: &dyn Files, number: u64, last: Option<(u64, u64)>) -> Result<(
         files.remove(&new).map_err(at(&new))?;
     }
     let database = segment::create_database(files, &new, segment::DIR, segment::make_tables)?;
-    let groups = groups(salvaged, last)?;
+    let groups = groups(salvaged, standing)?;
     segment::append(&database, number, groups.iter())?;
     database.close().map_err(at(&new))?;
     files.create_dir(DAMAGED_DIR).map_err(at(DAMAGED_DIR))?;
@@ -266,9 +296,9 @@ impl Salvaged {
     }
 }
 
-/// Makes groups of what was salvaged: the chunks in the first, each said to be where it is, then
-/// the journal, without gaps.
-fn groups(salvaged: Salvaged, last: Option<(u64, u64)>) -> Result<Vec<LoggedGroup>, StorageError> {
+/// Makes groups of what was salvaged: the chunks in the first, each said to be where it is, and the
+/// journal.
+fn groups(salvaged: Salvaged, standing: Standing) -> Result<Vec<LoggedGroup>, StorageError> {
     let Salvaged { chunks, mut entries } = salvaged;
     let mut all: Vec<Chunk> = Vec::new();
     for (partition, bytes) in chunks {
@@ -278,26 +308,38 @@ fn groups(salvaged: Salvaged, last: Option<(u64, u64)>) -> Result<Vec<LoggedGrou
         }
         all.extend(builder.build());
     }
-    let (first, last) = match last {
-        Some((sealed, applied)) => {
+    match standing {
+        // Who reads this journal again wants to know where the records are, not where they were.
+        Standing::Sealed(runs) => {
+            for effects in entries.values_mut() {
+                effects.extents.clear();
+                effects.moved.clear();
+            }
+            entries.entry(0).or_default().moved = runs;
+        }
+        // It is replayed, without gaps.
+        Standing::Active { sealed, applied } => {
             let last = entries.keys().next_back().copied().unwrap_or(0);
-            (sealed + 1, last.max(applied))
+            entries.retain(|sequence, _| *sequence > sealed);
+            for sequence in sealed + 1..=last.max(applied) {
+                loosen(entries.entry(sequence).or_default());
+            }
         }
-        // Nobody reads the journal of a sealed segment: one entry carries the chunks.
-        None => (0, 0),
-    };
+    }
     let mut groups = Vec::new();
-    for sequence in first..=last {
-        let mut effects = entries.remove(&sequence).unwrap_or_default();
-        for extent in std::mem::take(&mut effects.extents) {
-            // Something of it may be missing.
-            let (disk_bytes, horizon_ms) = (extent.bytes, TimestampMs::MAX);
-            effects.extents.push(extent);
-            effects.moved.push(Moved { extent, disk_bytes, sparse: true, horizon_ms });
-        }
-        effects.moved.iter_mut().for_each(|moved| moved.sparse = true);
-        let chunks = if sequence == first { std::mem::take(&mut all) } else { Vec::new() };
-        groups.push(LoggedGroup::new(sequence, effects.encode()?, &chunks));
+    for (sequence, effects) in entries {
+        groups.push(LoggedGroup::new(sequence, effects.encode()?, &std::mem::take(&mut all)));
     }
     Ok(groups)
+}
+
+/// Something of what was written may be missing.
+fn loosen(effects: &mut Effects) {
+    for extent in std::mem::take(&mut effects.extents) {
+        let (disk_bytes, horizon_ms) = (extent.bytes, TimestampMs::MAX);
+        // Where a partition ends is known by what was appended.
+        effects.extents.push(extent);
+        effects.moved.push(Moved { extent, disk_bytes, gaps: Gaps::Chunks, horizon_ms });
+    }
+    effects.moved.iter_mut().for_each(|moved| moved.gaps = Gaps::Chunks);
 }

@@ -27,9 +27,9 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Bytes that the value takes on disk.
+    /// Bytes that the value takes on disk; one without batches shares a page with others.
     pub(super) fn page_bytes(&self) -> u64 {
-        page_run_bytes(self.extent.bytes)
+        if self.bytes.is_empty() { 0 } else { page_run_bytes(self.extent.bytes) }
     }
 }
 
@@ -99,6 +99,25 @@ impl ChunkBuilder {
         }
         self.next_offset = batch.base_offset();
         self.push(batch);
+    }
+
+    /// The chunks of a stretch that has no records but these; at least one.
+    pub(super) fn build_covering(self, first_offset: Offset, end_offset: Offset) -> Vec<Chunk> {
+        let partition = self.partition;
+        let mut chunks = self.build();
+        if chunks.is_empty() {
+            let (bytes, max_timestamp) = (0, -1);
+            let extent = Extent { partition, first_offset, end_offset, bytes, max_timestamp };
+            chunks.push(Chunk { extent, bytes: Bytes::new() });
+        }
+        if let Some(first) = chunks.first_mut() {
+            // The first batch may begin before the log start.
+            first.extent.first_offset = first.extent.first_offset.min(first_offset);
+        }
+        if let Some(last) = chunks.last_mut() {
+            last.extent.end_offset = end_offset;
+        }
+        chunks
     }
 
     /// The chunks, in order.

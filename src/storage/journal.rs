@@ -40,10 +40,21 @@ pub struct Moved {
     pub extent: Extent,
     /// What they take on disk, about.
     pub disk_bytes: u64,
-    /// Whether records may be missing between its offsets.
-    pub sparse: bool,
+    /// Where records may be missing between its offsets.
+    pub gaps: Gaps,
     /// When its tombstones may go; [`TimestampMs::MAX`] if it is not known to have any.
     pub horizon_ms: TimestampMs,
+}
+
+/// Where records may be missing within a stretch. What is missing elsewhere is damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Gaps {
+    /// Nowhere.
+    None,
+    /// Within its chunks, each of which follows the one before: compaction has dropped them.
+    Records,
+    /// Anywhere: it was put together from what a repair had found.
+    Chunks,
 }
 
 /// A stretch of a partition.

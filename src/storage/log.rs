@@ -14,7 +14,7 @@ use redb::{Database, ReadOnlyDatabase};
 use self::pending::Pending;
 use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Files, Place};
-use super::journal::{Effects, Extent, Moved};
+use super::journal::{Effects, Extent, Gaps, Moved};
 use super::meta::Meta;
 use super::redo::{self, RedoLog};
 use super::runs::{Placed, Runs};
@@ -485,12 +485,12 @@ impl Log {
 }
 
 fn appended(segment: u64, extent: Extent, disk_bytes: u64) -> Placed {
-    Placed { segment, extent, disk_bytes, sparse: false, horizon_ms: TimestampMs::MAX }
+    Placed { segment, extent, disk_bytes, gaps: Gaps::None, horizon_ms: TimestampMs::MAX }
 }
 
 fn placed(segment: u64, moved: &Moved) -> Placed {
-    let Moved { extent, disk_bytes, sparse, horizon_ms } = *moved;
-    Placed { segment, extent, disk_bytes, sparse, horizon_ms }
+    let Moved { extent, disk_bytes, gaps, horizon_ms } = *moved;
+    Placed { segment, extent, disk_bytes, gaps, horizon_ms }
 }
 
 /// Removes segments' files, where they are there, so that no crash brings them back.
@@ -506,6 +506,22 @@ fn remove_files(files: &dyn Files, numbers: &[u64]) -> Result<(), StorageError> 
         return Ok(());
     }
     files.sync_dir(segment::DIR).map_err(at(segment::DIR))
+}
+
+/// Learns from a journal entry where its chunks are, and returns what it has taken of its segment.
+pub(super) fn replay(number: u64, effects: &Effects, runs: &mut Runs) -> u64 {
+    let mut bytes = COMMIT_OVERHEAD_BYTES;
+    for extent in &effects.extents {
+        let disk_bytes = page_run_bytes(extent.bytes);
+        bytes += disk_bytes;
+        runs.append(&appended(number, *extent, disk_bytes));
+    }
+    for moved in &effects.moved {
+        let placed = placed(number, moved);
+        bytes += placed.disk_bytes;
+        runs.place(&placed);
+    }
+    bytes
 }
 
 /// Learns from the journal of the segment that was active, and from the redo file behind it, what
@@ -527,17 +543,7 @@ fn recover_active(
         }
         written.last_sequence = sequence;
         written.first_sequence.get_or_insert(sequence);
-        written.bytes += COMMIT_OVERHEAD_BYTES;
-        for extent in &effects.extents {
-            let disk_bytes = page_run_bytes(extent.bytes);
-            written.bytes += disk_bytes;
-            runs.append(&appended(number, *extent, disk_bytes));
-        }
-        for moved in &effects.moved {
-            let placed = placed(number, moved);
-            written.bytes += placed.disk_bytes;
-            runs.place(&placed);
-        }
+        written.bytes += replay(number, &effects, runs);
         if sequence > applied {
             replayed += 1;
             #[cfg(test)]

@@ -6,51 +6,39 @@
 //! without durability for each group, would cost a B-tree update a group and show readers
 //! nothing that memory does not.
 
+mod pending;
+pub(super) mod rebuild;
 mod recovered;
+pub(super) mod rows;
+mod salvage;
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+use self::pending::Pending;
 pub use self::recovered::Recovered;
+use self::rows::{counter, decode, encode, ends_row, sealed, set_counter, unsealed};
 use super::files::{Backend, Files, OpenMode};
-use super::journal::{Effects, Extent};
+use super::journal::{Effects, Extent, Gaps, Moved};
 use super::runs::{Placed, Run};
 use super::segment::{self, create_database, open_database};
 use super::tables::{
-    COMPACTED, COMPONENTS, COUNTERS, CommittedOffset, DEPLOYMENTS, GROUPS, GroupRow, IDENTITY,
-    OFFSETS, OffsetKey, PARTITIONS, PRODUCERS, ProducerKey, ProducerState, RUNS, SEGMENTS,
-    SETTINGS, STATE, SettingsKey, SettingsRow, StateKey, TOPICS, TopicRow, UNLINKED,
+    COMPACTED, COMPONENTS, COUNTERS, DEPLOYMENTS, GROUPS, IDENTITY, OFFSETS, PARTITIONS, PRODUCERS,
+    RUNS, SEGMENTS, SETTINGS, STATE, SettingsKey, SettingsRow, StateKey, TOPICS, TopicRow,
+    UNLINKED,
 };
 use super::unwind::guarded;
 use super::{StorageError, at};
-use crate::types::{GroupId, Offset, OffsetOwner, PipelineName, TopicId, TopicPartition};
+use crate::types::{GroupId, TopicId, TopicPartition};
 
 pub(super) const FILE: &str = "meta.redb";
 const APPLIED: &str = "applied";
 const SEALED: &str = "sealed";
 const NEXT_PRODUCER_ID: &str = "next-producer-id";
 const CLUSTER_ID: &str = "cluster-id";
-
-/// Effects that are in the journal and not yet in the file.
-#[derive(Debug, Default)]
-struct Pending {
-    applied: u64,
-    bytes: usize,
-    ends: BTreeMap<TopicPartition, Offset>,
-    starts: BTreeMap<TopicPartition, Offset>,
-    compacted: BTreeMap<TopicPartition, Offset>,
-    producers: BTreeMap<ProducerKey, Option<ProducerState>>,
-    offsets: BTreeMap<OffsetKey, Option<CommittedOffset>>,
-    state: BTreeMap<StateKey, Option<Bytes>>,
-    groups: BTreeMap<GroupId, Option<GroupRow>>,
-    /// Segments whose files are gone for good.
-    removed: Vec<u64>,
-}
 
 #[derive(Debug)]
 pub(super) struct Meta {
@@ -84,27 +72,12 @@ impl Meta {
             return Err(StorageError::MetaMissing);
         } else {
             create_database(files, FILE, "", |transaction| {
-                transaction.open_table(COUNTERS)?.insert(APPLIED, 0)?;
-                transaction.open_table(IDENTITY)?.insert(CLUSTER_ID, new_cluster_id)?;
-                transaction.open_table(TOPICS)?;
-                transaction.open_table(PARTITIONS)?;
-                transaction.open_table(SEGMENTS)?;
-                transaction.open_table(RUNS)?;
-                transaction.open_table(UNLINKED)?;
-                transaction.open_table(COMPACTED)?;
-                transaction.open_table(PRODUCERS)?;
-                transaction.open_table(OFFSETS)?;
-                transaction.open_table(GROUPS)?;
-                transaction.open_table(STATE)?;
-                transaction.open_table(DEPLOYMENTS)?;
-                transaction.open_table(COMPONENTS)?;
-                Ok(())
+                make_tables(transaction, new_cluster_id)
             })?
         };
         let meta = Self { database: RwLock::new(Some(database)), pending: RwLock::default() };
-        meta.pending_mut().applied = meta.read(|transaction| {
-            Ok(transaction.open_table(COUNTERS)?.get(APPLIED)?.map_or(0, |count| count.value()))
-        })?;
+        meta.pending_mut().applied =
+            meta.read(|transaction| counter(&transaction.open_table(COUNTERS)?, APPLIED))?;
         Ok(meta)
     }
 
@@ -133,17 +106,8 @@ impl Meta {
     /// Takes in the effects of a journal entry that is durable.
     pub(super) fn apply(&self, sequence: u64, effects: Effects, bytes: usize) {
         let mut pending = self.pending_mut();
-        pending.applied = sequence;
         pending.bytes += bytes;
-        for Extent { partition, end_offset, .. } in effects.extents {
-            pending.ends.insert(partition, end_offset);
-        }
-        pending.starts.extend(effects.starts);
-        pending.compacted.extend(effects.compacted);
-        pending.producers.extend(effects.producers);
-        pending.offsets.extend(effects.offsets);
-        pending.state.extend(effects.state);
-        pending.groups.extend(effects.groups);
+        pending.take(sequence, effects);
     }
 
     /// Makes the pending effects durable here.
@@ -161,7 +125,7 @@ impl Meta {
             let mut transaction = database.begin_write()?;
             // Rare enough to pay the second fsync for an open in milliseconds after a crash.
             transaction.set_quick_repair(true);
-            write_pending(&transaction, &self.pending())?;
+            self.pending().write(&transaction)?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)
@@ -181,10 +145,12 @@ impl Meta {
     pub(super) fn put_topic(&self, topic: &TopicRow, first_new: i32) -> Result<(), StorageError> {
         let row = encode("a topic", topic)?;
         self.write(|transaction| {
-            transaction.open_table(TOPICS)?.insert(topic.name.as_str(), &row[..])?;
+            let name = topic.name.as_str();
+            transaction.open_table(TOPICS)?.insert(name, &sealed(TOPICS, &name, &row)[..])?;
             let mut partitions = transaction.open_table(PARTITIONS)?;
             for partition in first_new..topic.partitions {
-                partitions.insert((&topic.id.to_bytes(), partition), (0, 0))?;
+                let place = TopicPartition { topic: topic.id, partition };
+                partitions.insert((&topic.id.to_bytes(), partition), ends_row(place, (0, 0)))?;
             }
             Ok(())
         })
@@ -206,7 +172,7 @@ impl Meta {
             if settings.is_empty() {
                 table.remove(key)?;
             } else {
-                table.insert(key, &row[..])?;
+                table.insert(key, &sealed(SETTINGS, &key, &row)[..])?;
             }
             Ok(())
         })
@@ -223,7 +189,8 @@ impl Meta {
             for row in table.iter()? {
                 let (key, settings) = row?;
                 let (kind, group) = key.value();
-                rows.push((kind, group.to_owned(), settings.value().to_vec()));
+                let settings = unsealed(SETTINGS, &(kind, group), settings.value())?;
+                rows.push((kind, group.to_owned(), settings.to_vec()));
             }
             Ok(rows)
         })?;
@@ -258,8 +225,8 @@ impl Meta {
     pub(super) fn reserve_producer_ids(&self, count: u64) -> Result<i64, StorageError> {
         self.write(|transaction| {
             let mut counters = transaction.open_table(COUNTERS)?;
-            let next = counters.get(NEXT_PRODUCER_ID)?.map_or(0, |next| next.value());
-            counters.insert(NEXT_PRODUCER_ID, next + count)?;
+            let next = counter(&counters, NEXT_PRODUCER_ID)?;
+            set_counter(&mut counters, NEXT_PRODUCER_ID, next + count)?;
             Ok(i64::try_from(next).unwrap_or(i64::MAX))
         })
     }
@@ -273,19 +240,8 @@ impl Meta {
         runs: &[(TopicPartition, Run)],
     ) -> Result<(), StorageError> {
         self.write(|transaction| {
-            let row = (first_sequence, last_sequence, disk_bytes);
-            transaction.open_table(SEGMENTS)?.insert(number, row)?;
-            transaction.open_table(COUNTERS)?.insert(SEALED, last_sequence)?;
-            let mut table = transaction.open_table(RUNS)?;
-            for (TopicPartition { topic, partition }, run) in runs {
-                let key = (number, &topic.to_bytes(), *partition, run.first_offset);
-                let (bytes, disk_bytes) = (run.bytes, run.disk_bytes);
-                let (max_timestamp, horizon_ms) = (run.max_timestamp, run.horizon_ms);
-                let end_offset = run.end_offset;
-                let row = (end_offset, bytes, disk_bytes, max_timestamp, run.sparse, horizon_ms);
-                table.insert(key, row)?;
-            }
-            Ok(())
+            set_counter(&mut transaction.open_table(COUNTERS)?, SEALED, last_sequence)?;
+            write_sealed(transaction, number, (first_sequence, last_sequence, disk_bytes), runs)
         })
     }
 
@@ -315,9 +271,10 @@ impl Meta {
         self.write(|transaction| {
             let mut table = transaction.open_table(COMPONENTS)?;
             for (digest, component) in components {
-                table.insert(digest, &component[..])?;
+                table.insert(digest, &sealed(COMPONENTS, &digest, component)[..])?;
             }
-            transaction.open_table(DEPLOYMENTS)?.insert(name, deployment)?;
+            let row = sealed(DEPLOYMENTS, &name, deployment);
+            transaction.open_table(DEPLOYMENTS)?.insert(name, &row[..])?;
             Ok(())
         })
     }
@@ -334,7 +291,8 @@ impl Meta {
             let mut deployments = Vec::new();
             for row in transaction.open_table(DEPLOYMENTS)?.iter()? {
                 let (name, bytes) = row?;
-                let bytes = Bytes::copy_from_slice(bytes.value());
+                let bytes = unsealed(DEPLOYMENTS, &name.value(), bytes.value())?;
+                let bytes = Bytes::copy_from_slice(bytes);
                 deployments.push((name.value().to_owned(), bytes));
             }
             Ok(deployments)
@@ -344,7 +302,8 @@ impl Meta {
     pub(super) fn component(&self, digest: &[u8; 32]) -> Result<Option<Bytes>, StorageError> {
         self.read(|transaction| {
             let table = transaction.open_table(COMPONENTS)?;
-            Ok(table.get(digest)?.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+            let Some(row) = table.get(digest)? else { return Ok(None) };
+            Ok(Some(Bytes::copy_from_slice(unsealed(COMPONENTS, &digest, row.value())?)))
         })
     }
 
@@ -358,7 +317,8 @@ impl Meta {
         self.read(|transaction| {
             let table = transaction.open_table(STATE)?;
             let row = (pipeline.as_str(), *step, &source_topic, source.partition, &key[..]);
-            Ok(table.get(row)?.map(|value| Bytes::copy_from_slice(value.value())))
+            let Some(value) = table.get(row)? else { return Ok(None) };
+            Ok(Some(Bytes::copy_from_slice(unsealed(STATE, &row, value.value())?)))
         })
     }
 
@@ -367,7 +327,7 @@ impl Meta {
         self.read(|transaction| {
             let mut sealed = SealedSegments::default();
             let counters = transaction.open_table(COUNTERS)?;
-            sealed.last_sequence = counters.get(SEALED)?.map_or(0, |sequence| sequence.value());
+            sealed.last_sequence = counter(&counters, SEALED)?;
             for row in transaction.open_table(SEGMENTS)?.iter()? {
                 let (number, row) = row?;
                 sealed.disk_bytes.insert(number.value(), row.value().2);
@@ -379,10 +339,10 @@ impl Meta {
                 let (key, row) = row?;
                 let (segment, topic, partition, first_offset) = key.value();
                 let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
-                let (end_offset, bytes, disk_bytes, max_timestamp, sparse, horizon_ms) =
-                    row.value();
+                let (end_offset, bytes, disk_bytes, max_timestamp, gaps, horizon_ms) = row.value();
                 let extent = Extent { partition, first_offset, end_offset, bytes, max_timestamp };
-                sealed.runs.push(Placed { segment, extent, disk_bytes, sparse, horizon_ms });
+                let gaps = gaps_of(gaps)?;
+                sealed.runs.push(Placed { segment, extent, disk_bytes, gaps, horizon_ms });
             }
             Ok(sealed)
         })
@@ -393,7 +353,8 @@ impl Meta {
         let rows = self.read(|transaction| {
             let mut rows = Vec::new();
             for row in transaction.open_table(TOPICS)?.iter()? {
-                rows.push(row?.1.value().to_vec());
+                let (name, row) = row?;
+                rows.push(unsealed(TOPICS, &name.value(), row.value())?.to_vec());
             }
             Ok(rows)
         })?;
@@ -431,6 +392,44 @@ impl Meta {
     }
 }
 
+/// Writes the rows of a sealed segment.
+fn write_sealed(
+    transaction: &WriteTransaction,
+    number: u64,
+    row: (u64, u64, u64),
+    runs: &[(TopicPartition, Run)],
+) -> Result<(), redb::Error> {
+    transaction.open_table(SEGMENTS)?.insert(number, row)?;
+    let mut table = transaction.open_table(RUNS)?;
+    for (TopicPartition { topic, partition }, run) in runs {
+        let key = (number, &topic.to_bytes(), *partition, run.first_offset);
+        let (bytes, disk_bytes) = (run.bytes, run.disk_bytes);
+        let (max_timestamp, horizon_ms) = (run.max_timestamp, run.horizon_ms);
+        let row = (run.end_offset, bytes, disk_bytes, max_timestamp, run.gaps as u8, horizon_ms);
+        table.insert(key, row)?;
+    }
+    Ok(())
+}
+
+/// Gives the file its tables.
+fn make_tables(transaction: &WriteTransaction, cluster_id: &str) -> Result<(), redb::Error> {
+    set_counter(&mut transaction.open_table(COUNTERS)?, APPLIED, 0)?;
+    transaction.open_table(IDENTITY)?.insert(CLUSTER_ID, cluster_id)?;
+    transaction.open_table(TOPICS)?;
+    transaction.open_table(PARTITIONS)?;
+    transaction.open_table(SEGMENTS)?;
+    transaction.open_table(RUNS)?;
+    transaction.open_table(UNLINKED)?;
+    transaction.open_table(COMPACTED)?;
+    transaction.open_table(PRODUCERS)?;
+    transaction.open_table(OFFSETS)?;
+    transaction.open_table(GROUPS)?;
+    transaction.open_table(STATE)?;
+    transaction.open_table(DEPLOYMENTS)?;
+    transaction.open_table(COMPONENTS)?;
+    Ok(())
+}
+
 fn open(files: &dyn Files, checked: bool) -> Result<Database, StorageError> {
     let backend = files.open(FILE, OpenMode::Existing).map_err(at(FILE))?;
     open_database(Backend(backend), FILE, checked)
@@ -449,128 +448,52 @@ pub(super) struct SealedSegments {
     pub(super) unlinked: Vec<u64>,
 }
 
-/// Takes note that records may be missing in a segment that was sealed. For one that was not:
-/// returns the last journal entries that were sealed and that are applied here.
-pub(super) fn loosen_runs(
-    database: &Database,
-    number: u64,
-) -> Result<Option<(u64, u64)>, StorageError> {
-    let loosen = || -> Result<Option<(u64, u64)>, redb::Error> {
+/// What `meta.redb` knows of a segment that is to be repaired.
+pub(super) enum Standing {
+    /// It was sealed, with these runs.
+    Sealed(Vec<Moved>),
+    /// It was not: the last journal entries that were sealed and that are applied here.
+    Active { sealed: u64, applied: u64 },
+}
+
+/// Takes note that records may be missing in a segment, if it was sealed.
+pub(super) fn loosen_runs(database: &Database, number: u64) -> Result<Standing, StorageError> {
+    let loosen = || -> Result<Standing, redb::Error> {
         let transaction = database.begin_write()?;
-        let is_sealed = transaction.open_table(SEGMENTS)?.get(number)?.is_some();
-        let last = {
+        if transaction.open_table(SEGMENTS)?.get(number)?.is_none() {
             let counters = transaction.open_table(COUNTERS)?;
-            let count = |name| -> Result<u64, redb::Error> {
-                Ok(counters.get(name)?.map_or(0, |count| count.value()))
-            };
-            (count(SEALED)?, count(APPLIED)?)
-        };
+            let sealed = counter(&counters, SEALED)?;
+            return Ok(Standing::Active { sealed, applied: counter(&counters, APPLIED)? });
+        }
+        let mut runs = Vec::new();
         {
             let mut table = transaction.open_table(RUNS)?;
             let first = (number, &[0; 16], i32::MIN, i64::MIN);
             let next = (number + 1, &[0; 16], i32::MIN, i64::MIN);
-            let mut rows = Vec::new();
             for row in table.range(first..next)? {
                 let (key, row) = row?;
                 let (_, topic, partition, first_offset) = key.value();
-                rows.push((*topic, partition, first_offset, row.value()));
+                let (end_offset, bytes, disk_bytes, max_timestamp, _, horizon_ms) = row.value();
+                let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
+                let extent = Extent { partition, first_offset, end_offset, bytes, max_timestamp };
+                runs.push(Moved { extent, disk_bytes, gaps: Gaps::Chunks, horizon_ms });
             }
-            for (topic, partition, first_offset, mut row) in rows {
-                row.4 = true;
-                table.insert((number, &topic, partition, first_offset), row)?;
+            for Moved { extent, disk_bytes, gaps, horizon_ms } in &runs {
+                let Extent { partition, first_offset, end_offset, bytes, max_timestamp } = *extent;
+                let topic = partition.topic.to_bytes();
+                let key = (number, &topic, partition.partition, first_offset);
+                let row = (end_offset, bytes, *disk_bytes, max_timestamp, *gaps as u8, *horizon_ms);
+                table.insert(key, row)?;
             }
         }
         transaction.commit()?;
-        Ok((!is_sealed).then_some(last))
+        Ok(Standing::Sealed(runs))
     };
     guarded(FILE, || loosen().map_err(at(FILE)))
 }
 
-fn write_pending(transaction: &WriteTransaction, pending: &Pending) -> Result<(), redb::Error> {
-    transaction.open_table(COUNTERS)?.insert(APPLIED, pending.applied)?;
-    let mut partitions = transaction.open_table(PARTITIONS)?;
-    for (TopicPartition { topic, partition }, end) in &pending.ends {
-        let key = (&topic.to_bytes(), *partition);
-        let start = partitions.get(key)?.map_or(0, |row| row.value().0);
-        partitions.insert(key, (start, *end))?;
-    }
-    for (TopicPartition { topic, partition }, start) in &pending.starts {
-        let key = (&topic.to_bytes(), *partition);
-        let end = partitions.get(key)?.map_or(*start, |row| row.value().1);
-        partitions.insert(key, (*start, end))?;
-    }
-    let mut compacted = transaction.open_table(COMPACTED)?;
-    for (TopicPartition { topic, partition }, offset) in &pending.compacted {
-        compacted.insert((&topic.to_bytes(), *partition), *offset)?;
-    }
-    let mut unlinked = transaction.open_table(UNLINKED)?;
-    for number in &pending.removed {
-        unlinked.remove(number)?;
-    }
-    let mut producers = transaction.open_table(PRODUCERS)?;
-    for (ProducerKey { partition, producer_id }, state) in &pending.producers {
-        let topic = partition.topic.to_bytes();
-        let key = (&topic, partition.partition, *producer_id);
-        match state {
-            Some(state) => producers.insert(key, &row(state)?[..])?,
-            None => producers.remove(key)?,
-        };
-    }
-    let mut offsets = transaction.open_table(OFFSETS)?;
-    for (OffsetKey { owner, partition }, committed) in &pending.offsets {
-        let (kind, name) = owner_parts(owner);
-        let topic = partition.topic.to_bytes();
-        let key = (kind, name, &topic, partition.partition);
-        match committed {
-            Some(committed) => offsets.insert(key, &row(committed)?[..])?,
-            None => offsets.remove(key)?,
-        };
-    }
-    let mut groups = transaction.open_table(GROUPS)?;
-    for (group, change) in &pending.groups {
-        match change {
-            Some(change) => groups.insert(group.as_str(), &row(change)?[..])?,
-            None => groups.remove(group.as_str())?,
-        };
-    }
-    let mut table = transaction.open_table(STATE)?;
-    for (StateKey { pipeline, step, source, key }, value) in &pending.state {
-        let topic = source.topic.to_bytes();
-        let key = (pipeline.as_str(), *step, &topic, source.partition, &key[..]);
-        match value {
-            Some(value) => table.insert(key, &value[..])?,
-            None => table.remove(key)?,
-        };
-    }
-    Ok(())
-}
-
-fn owner_parts(owner: &OffsetOwner) -> (u8, &str) {
-    match owner {
-        OffsetOwner::Group(group) => (0, group.as_str()),
-        OffsetOwner::Pipeline(pipeline) => (1, pipeline.as_str()),
-    }
-}
-
-fn owner_from_parts(kind: u8, name: &str) -> Result<OffsetOwner, StorageError> {
-    let owner = match kind {
-        0 => GroupId::new(name).map(OffsetOwner::Group).ok(),
-        1 => PipelineName::new(name).map(OffsetOwner::Pipeline).ok(),
-        _ => None,
-    };
-    owner.ok_or_else(|| StorageError::Row { what: "the owner of an offset", reason: name.into() })
-}
-
-/// A row inside a redb transaction, whose error type it must have.
-fn row<T: Serialize>(value: &T) -> Result<Vec<u8>, redb::Error> {
-    postcard::to_stdvec(value).map_err(|error| redb::Error::Corrupted(error.to_string()))
-}
-
-fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, StorageError> {
-    postcard::to_stdvec(value).map_err(|error| StorageError::Encode { what, error })
-}
-
-fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, StorageError> {
-    postcard::from_bytes(bytes)
-        .map_err(|error| StorageError::Row { what, reason: error.to_string() })
+fn gaps_of(number: u8) -> Result<Gaps, redb::Error> {
+    let known = [Gaps::None, Gaps::Records, Gaps::Chunks];
+    let gaps = known.into_iter().find(|gaps| *gaps as u8 == number);
+    gaps.ok_or_else(|| redb::Error::Corrupted(format!("a run has gaps of kind {number}")))
 }

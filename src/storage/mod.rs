@@ -16,6 +16,8 @@
 mod check;
 mod chunk;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod journal;
 mod log;
 mod memory;
@@ -43,10 +45,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::check::{Checked, CheckedPartition, check, repair};
+pub use self::check::{Checked, CheckedPartition, Repaired, check, repair};
 pub use self::chunk::{Chunk, ChunkBuilder, LEADER_EPOCH};
 pub use self::files::{DiskFiles, Files, OpenMode, Place};
-pub use self::journal::{Changes, Effects, Extent, Moved};
+pub use self::journal::{Changes, Effects, Extent, Gaps, Moved};
 use self::log::Log;
 pub use self::log::SegmentUse;
 pub use self::memory::MemoryFiles;
@@ -186,6 +188,28 @@ pub enum StorageError {
     /// An earlier write failed; only opening the store again helps.
     #[error("an earlier write failed, nothing is written until the store is opened again")]
     Failed,
+}
+
+impl StorageError {
+    /// Whether what was written is not there any more, or not as it was.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. }
+            | Self::MetaMissing
+            | Self::SegmentMissing { .. }
+            | Self::SegmentUnexpected { .. }
+            | Self::JournalBehind { .. }
+            | Self::JournalGap { .. }
+            | Self::JournalEntry { .. }
+            | Self::Row { .. }
+            | Self::Corrupt { .. } => true,
+            Self::File { .. }
+            | Self::Format { .. }
+            | Self::Encode { .. }
+            | Self::Diverged { .. }
+            | Self::Failed => false,
+        }
+    }
 }
 
 /// Turns an error of the file system or of redb into one that names the file.

@@ -20,7 +20,7 @@
 //! | 8 | index of the record in its epoch |
 //! | 8 | sequence number of the group |
 //! | 4, … | length of the journal entry, and the entry |
-//! | … | chunks: topic (16), partition (4), first offset (8), length (4), record batches |
+//! | … | chunks: topic (16), partition (4), first and end offset (16), length (4), record batches |
 //!
 //! Valid are the records from the half's start on, as long as epoch and index agree. Those that
 //! the segment has are passed over by their sequence numbers, so that none must ever be erased.
@@ -43,11 +43,11 @@ use crate::types::{TopicId, TopicPartition};
 pub(super) const FILE: &str = "redo";
 const MAGIC: [u8; 8] = *b"msredo\0\x03";
 const ALIGN: usize = 4096;
-const HEADER_BYTES: usize = 40;
+pub(super) const HEADER_BYTES: usize = 40;
 /// What the CRC covers begins behind it.
 const CHECKED_AT: usize = 12;
 /// What stands before a chunk's batches.
-const CHUNK_HEADER_BYTES: usize = 32;
+const CHUNK_HEADER_BYTES: usize = 40;
 
 /// The redo file, of which a store has one.
 #[derive(Debug)]
@@ -243,16 +243,17 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// A record but for its epoch, its index and its CRC.
-fn encode(group: &LoggedGroup, record: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn encode(group: &LoggedGroup, record: &mut Vec<u8>) -> io::Result<()> {
     let length = |bytes: usize| u32::try_from(bytes).map_err(io::Error::other);
     record.clear();
     record.resize(HEADER_BYTES, 0);
     record.extend_from_slice(&length(group.entry.len())?.to_le_bytes());
     record.extend_from_slice(&group.entry);
-    for LoggedChunk { partition, first_offset, bytes } in &group.chunks {
+    for LoggedChunk { partition, first_offset, end_offset, bytes } in &group.chunks {
         record.extend_from_slice(&partition.topic.to_bytes());
         record.extend_from_slice(&partition.partition.to_le_bytes());
         record.extend_from_slice(&first_offset.to_le_bytes());
+        record.extend_from_slice(&end_offset.to_le_bytes());
         record.extend_from_slice(&length(bytes.len())?.to_le_bytes());
         record.extend_from_slice(bytes);
     }
@@ -264,7 +265,7 @@ fn encode(group: &LoggedGroup, record: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// A group from a record's body; `None` if it is not one.
-fn decode(sequence: u64, mut body: Bytes) -> Option<LoggedGroup> {
+pub(super) fn decode(sequence: u64, mut body: Bytes) -> Option<LoggedGroup> {
     let split = |body: &mut Bytes, length: u32| {
         let length = usize::try_from(length).ok()?;
         (length <= body.len()).then(|| body.split_to(length))
@@ -280,12 +281,30 @@ fn decode(sequence: u64, mut body: Bytes) -> Option<LoggedGroup> {
         body.copy_to_slice(&mut topic);
         let topic = TopicId::from_bytes(topic);
         let partition = TopicPartition { topic, partition: body.get_i32_le() };
-        let first_offset = body.get_i64_le();
+        let (first_offset, end_offset) = (body.get_i64_le(), body.get_i64_le());
         let length = body.get_u32_le();
         let bytes = split(&mut body, length)?;
-        chunks.push(LoggedChunk { partition, first_offset, bytes });
+        chunks.push(LoggedChunk { partition, first_offset, end_offset, bytes });
     }
     Some(LoggedGroup { sequence, entry, chunks })
+}
+
+/// Makes of what stands where records may begin records by their magic and their checksum.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn reseal(file: &mut [u8]) {
+    for at in (0..file.len()).step_by(ALIGN) {
+        let record = &mut file[at..];
+        if record.len() < HEADER_BYTES {
+            return;
+        }
+        let body = u32::from_le_bytes([record[12], record[13], record[14], record[15]]) as usize;
+        let body = body % (record.len() - HEADER_BYTES + 1);
+        let record = &mut record[..HEADER_BYTES + body];
+        record[..8].copy_from_slice(&MAGIC);
+        record[12..16].copy_from_slice(&(body as u32).to_le_bytes());
+        let crc = crc32c(&record[CHECKED_AT..]);
+        record[8..CHECKED_AT].copy_from_slice(&crc.to_le_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -302,6 +321,7 @@ mod tests {
         let chunk = |partition| LoggedChunk {
             partition: TopicPartition { topic: TopicId::from_bytes([7; 16]), partition },
             first_offset: i64::try_from(sequence).unwrap(),
+            end_offset: i64::try_from(sequence).unwrap() + 1,
             bytes: Bytes::from(vec![1; bytes]),
         };
         let entry = Bytes::from_static(b"entry");

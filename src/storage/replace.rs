@@ -3,7 +3,7 @@
 //! crash leaves the run or the piece, each of them whole.
 
 use super::chunk::{Chunk, ChunkBuilder};
-use super::journal::{Effects, Extent, Moved};
+use super::journal::{Effects, Extent, Gaps, Moved};
 use super::log::SegmentUse;
 use super::runs::Run;
 use super::{StorageError, Store, StoreReader};
@@ -21,7 +21,7 @@ pub struct Piece {
 impl Piece {
     /// A run's batches as they are, packed anew.
     pub fn moved(partition: TopicPartition, run: Run, batches: &[RecordBatch]) -> Self {
-        Self::new(partition, run, batches, (run.sparse, run.horizon_ms))
+        Self::new(partition, run, batches, (run.gaps.min(Gaps::Records), run.horizon_ms))
     }
 
     /// What compaction leaves of a run's batches, in their order, with their offsets; and when
@@ -32,14 +32,14 @@ impl Piece {
         batches: &[RecordBatch],
         horizon_ms: TimestampMs,
     ) -> Self {
-        Self::new(partition, run, batches, (true, horizon_ms))
+        Self::new(partition, run, batches, (Gaps::Records, horizon_ms))
     }
 
     fn new(
         partition: TopicPartition,
         run: Run,
         batches: &[RecordBatch],
-        (sparse, horizon_ms): (bool, TimestampMs),
+        (gaps, horizon_ms): (Gaps, TimestampMs),
     ) -> Self {
         let mut chunks = ChunkBuilder::new(partition, run.first_offset);
         for batch in batches {
@@ -53,9 +53,9 @@ impl Piece {
             bytes: batches.iter().map(|batch| batch.len() as u64).sum(),
             max_timestamp: max_timestamp.unwrap_or(-1),
         };
-        let chunks = chunks.build();
+        let chunks = chunks.build_covering(run.first_offset, run.end_offset);
         let disk_bytes = chunks.iter().map(Chunk::page_bytes).sum();
-        Self { replaces: run, moved: Moved { extent, disk_bytes, sparse, horizon_ms }, chunks }
+        Self { replaces: run, moved: Moved { extent, disk_bytes, gaps, horizon_ms }, chunks }
     }
 
     /// Offset after the last that it covers.
@@ -168,7 +168,7 @@ impl StoreReader {
         while from < run.end_offset {
             let until = run.end_offset;
             let stretches = self.log.read_run(partition, run, from, until, usize::MAX)?;
-            if stretches.is_empty() && run.sparse {
+            if stretches.is_empty() && run.gaps != Gaps::None {
                 break;
             }
             let read = batches.len();

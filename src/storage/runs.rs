@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::journal::Extent;
+use super::journal::{Extent, Gaps};
 use crate::limits::{RUN_BYTES, RUN_SPAN_MS};
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
@@ -28,8 +28,8 @@ pub struct Run {
     pub max_timestamp: TimestampMs,
     /// Whether it is a part of what was written as one.
     pub cut: bool,
-    /// Whether records may be missing between its offsets.
-    pub sparse: bool,
+    /// Where records may be missing between its offsets.
+    pub gaps: Gaps,
     /// When its tombstones may go; [`TimestampMs::MAX`] if it is not known to have any.
     pub horizon_ms: TimestampMs,
     /// Greatest timestamp of this run and all before it.
@@ -44,13 +44,13 @@ pub(super) struct Placed {
     pub(super) segment: u64,
     pub(super) extent: Extent,
     pub(super) disk_bytes: u64,
-    pub(super) sparse: bool,
+    pub(super) gaps: Gaps,
     pub(super) horizon_ms: TimestampMs,
 }
 
 impl Run {
     fn new(placed: &Placed) -> Self {
-        let Placed { segment, extent, disk_bytes, sparse, horizon_ms } = *placed;
+        let Placed { segment, extent, disk_bytes, gaps, horizon_ms } = *placed;
         Self {
             segment,
             first_offset: extent.first_offset,
@@ -59,7 +59,7 @@ impl Run {
             disk_bytes,
             max_timestamp: extent.max_timestamp,
             cut: false,
-            sparse,
+            gaps,
             horizon_ms,
             max_so_far: extent.max_timestamp,
             since: extent.max_timestamp,
@@ -80,7 +80,7 @@ impl Run {
             segment: 1,
             extent,
             disk_bytes: bytes,
-            sparse: false,
+            gaps: Gaps::None,
             horizon_ms: i64::MAX,
         })
     }
@@ -92,7 +92,7 @@ impl Run {
         let spans = span > RUN_SPAN_MS && self.disk_bytes >= RUN_BYTES / 16;
         self.segment == next.segment
             && self.end_offset == next.extent.first_offset
-            && self.sparse == next.sparse
+            && self.gaps == next.gaps
             && (self.horizon_ms == TimestampMs::MAX) == (next.horizon_ms == TimestampMs::MAX)
             && self.disk_bytes + next.disk_bytes <= RUN_BYTES
             && !spans
@@ -231,6 +231,11 @@ impl Runs {
         });
     }
 
+    /// The partitions that have runs.
+    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
+        self.by_partition.keys().copied().collect()
+    }
+
     /// The runs of a partition, in order of offsets.
     pub(super) fn of(&self, partition: TopicPartition) -> &[Run] {
         self.by_partition.get(&partition).map_or(&[], Vec::as_slice)
@@ -263,7 +268,7 @@ impl Runs {
             }
             bytes += run.bytes;
             stretch.end_offset = run.end_offset;
-            stretch.sparse |= run.sparse;
+            stretch.gaps = stretch.gaps.max(run.gaps);
         }
         Some(stretch)
     }
@@ -334,7 +339,7 @@ mod tests {
             segment,
             extent: Extent { partition, first_offset, end_offset, bytes, max_timestamp },
             disk_bytes: bytes * 2,
-            sparse: false,
+            gaps: Gaps::None,
             horizon_ms: TimestampMs::MAX,
         }
     }

@@ -3,11 +3,12 @@
 //!
 //! Behind the batches of a chunk, little-endian: for each batch, in order, the CRC-32C of topic
 //! (16), partition (4), first offset of the chunk (8) and of the batch's first [`HEAD_BYTES`]
-//! bytes; then the number of batches (4).
+//! bytes; then the seal of the chunk itself: the offset at which the next one begins (8), the number
+//! of batches (4), and the CRC-32C of topic, partition, first offset and of these two.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::record::crc32c;
+use crate::record::{crc32c, crc32c_append};
 use crate::types::{Offset, TopicPartition};
 
 /// What a batch's own checksum does not cover, and that checksum.
@@ -16,14 +17,20 @@ const HEAD_BYTES: usize = 21;
 const LENGTH_AT: usize = 8;
 const LENGTH_END: usize = 12;
 const SEAL_BYTES: usize = 4;
+/// What a chunk's own seal takes.
+const CHUNK_SEAL_BYTES: usize = 16;
 
 /// Bytes that the seals of so many batches take.
 pub(super) fn seal_bytes(batches: usize) -> usize {
-    (batches + 1) * SEAL_BYTES
+    batches * SEAL_BYTES + CHUNK_SEAL_BYTES
 }
 
-/// The seals of a chunk's batches.
-pub(super) fn seals(partition: TopicPartition, first_offset: Offset, batches: &[u8]) -> Vec<u8> {
+/// The seals of a chunk that begins and ends at these offsets, and of its batches.
+pub(super) fn seals(
+    partition: TopicPartition,
+    (first_offset, end_offset): (Offset, Offset),
+    batches: &[u8],
+) -> Vec<u8> {
     let (mut seals, mut count, mut rest) = (Vec::new(), 0_u32, batches);
     while let Some(length) = rest.get(LENGTH_AT..LENGTH_END).and_then(|l| l.first_chunk::<4>()) {
         let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0) + LENGTH_END;
@@ -31,29 +38,45 @@ pub(super) fn seals(partition: TopicPartition, first_offset: Offset, batches: &[
         count += 1;
         rest = rest.get(length..).unwrap_or_default();
     }
-    seals.extend_from_slice(&count.to_le_bytes());
+    let mut own = end_offset.to_le_bytes().to_vec();
+    own.extend_from_slice(&count.to_le_bytes());
+    own.extend_from_slice(&seal(partition, first_offset, &own).to_le_bytes());
+    seals.extend_from_slice(&own);
     seals
 }
 
-/// Parts a chunk's value into its batches and their seals. `None`: it is none.
-pub(super) fn split(mut value: Bytes) -> Option<(Bytes, Seals)> {
-    let (_, count) = value.split_last_chunk()?;
-    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-    let bytes = count.checked_add(1)?.checked_mul(SEAL_BYTES)?;
-    let seals = value.split_off(value.len().checked_sub(bytes)?);
-    Some((value, Seals { seals, next: 0 }))
+/// Parts the value of a chunk that begins at this offset into its batches and their seals. `None`:
+/// it is none, or another's.
+pub(super) fn split(
+    partition: TopicPartition,
+    first_offset: Offset,
+    mut value: Bytes,
+) -> Option<(Bytes, Seals)> {
+    let (rest, crc) = value.split_last_chunk::<SEAL_BYTES>()?;
+    let (rest, own) = rest.split_last_chunk::<{ CHUNK_SEAL_BYTES - SEAL_BYTES }>()?;
+    if seal(partition, first_offset, own).to_le_bytes() != *crc {
+        return None;
+    }
+    let (end_offset, count) = own.split_first_chunk()?;
+    let count = usize::try_from(u32::from_le_bytes(*count.first_chunk()?)).ok()?;
+    let batches = rest.len().checked_sub(count.checked_mul(SEAL_BYTES)?)?;
+    let end_offset = Offset::from_le_bytes(*end_offset);
+    let seals = value.split_off(batches);
+    Some((value, Seals { seals, next: 0, end_offset }))
 }
 
-/// The seals of a chunk, for its batches in order.
+/// The seals of a chunk, those of its batches in order.
 pub(super) struct Seals {
     seals: Bytes,
     next: usize,
+    /// Where the chunk ends and the next one begins.
+    pub(super) end_offset: Offset,
 }
 
 impl Seals {
     /// Those of a chunk that is in memory.
-    pub(super) fn of(partition: TopicPartition, first_offset: Offset, batches: &[u8]) -> Self {
-        Self { seals: seals(partition, first_offset, batches).into(), next: 0 }
+    pub(super) fn of(partition: TopicPartition, span: (Offset, Offset), batches: &[u8]) -> Self {
+        Self { seals: seals(partition, span, batches).into(), next: 0, end_offset: span.1 }
     }
 
     /// Whether the next batch is the one that was written.
@@ -65,10 +88,8 @@ impl Seals {
 }
 
 fn seal(TopicPartition { topic, partition }: TopicPartition, first: Offset, batch: &[u8]) -> u32 {
-    let mut bytes = BytesMut::with_capacity(64);
-    bytes.extend_from_slice(&topic.to_bytes());
-    bytes.extend_from_slice(&partition.to_le_bytes());
-    bytes.extend_from_slice(&first.to_le_bytes());
-    bytes.extend_from_slice(&batch[..HEAD_BYTES.min(batch.len())]);
-    crc32c(&bytes)
+    let crc = crc32c(&topic.to_bytes());
+    let crc = crc32c_append(crc, &partition.to_le_bytes());
+    let crc = crc32c_append(crc, &first.to_le_bytes());
+    crc32c_append(crc, &batch[..HEAD_BYTES.min(batch.len())])
 }

@@ -1,5 +1,6 @@
 //! One redb file of the log: the chunks and journal entries of its groups.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -8,14 +9,14 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, St
 use super::check::Salvaged;
 use super::chunk::Chunk;
 use super::files::{Backend, Files, OpenMode, copy_file};
-use super::journal::Effects;
+use super::journal::{Effects, Gaps};
 use super::seal::{self, Seals};
 use super::segment_file::SegmentFile;
 use super::tables::{CHUNKS, FORMAT, FORMAT_VERSION, JOURNAL};
 use super::unwind::guarded;
 use super::{StorageError, at};
 use crate::limits::SEGMENT_CACHE_BYTES;
-use crate::record::{RecordBatch, crc32c, split_batches};
+use crate::record::{RecordBatch, crc32c, crc32c_append, split_batches};
 use crate::types::{Offset, TimestampMs, TopicId, TopicPartition};
 
 /// Folder of the segments.
@@ -46,6 +47,7 @@ pub(super) struct LoggedGroup {
 pub(super) struct LoggedChunk {
     pub(super) partition: TopicPartition,
     pub(super) first_offset: Offset,
+    pub(super) end_offset: Offset,
     pub(super) bytes: Bytes,
 }
 
@@ -54,6 +56,7 @@ impl LoggedGroup {
         let logged = |Chunk { extent, bytes }: &Chunk| LoggedChunk {
             partition: extent.partition,
             first_offset: extent.first_offset,
+            end_offset: extent.end_offset,
             bytes: bytes.clone(),
         };
         Self { sequence, entry: entry.into(), chunks: chunks.iter().map(logged).collect() }
@@ -215,8 +218,8 @@ pub(super) fn append<'a>(
             let mut chunks = transaction.open_table(CHUNKS)?;
             let mut journal = transaction.open_table(JOURNAL)?;
             for group in groups {
-                for LoggedChunk { partition, first_offset, bytes } in &group.chunks {
-                    let seals = seal::seals(*partition, *first_offset, bytes);
+                for LoggedChunk { partition, first_offset, end_offset, bytes } in &group.chunks {
+                    let seals = seal::seals(*partition, (*first_offset, *end_offset), bytes);
                     let topic = partition.topic.to_bytes();
                     let key = (&topic, partition.partition, *first_offset);
                     let mut value = chunks.insert_reserve(key, bytes.len() + seals.len())?;
@@ -237,7 +240,11 @@ pub(super) fn append<'a>(
     guarded(&name, || write().map_err(at(&name)))
 }
 
-fn decode_entry(number: u64, sequence: u64, value: &[u8]) -> Result<Effects, StorageError> {
+pub(super) fn decode_entry(
+    number: u64,
+    sequence: u64,
+    value: &[u8],
+) -> Result<Effects, StorageError> {
     let good = value.split_last_chunk();
     let good = good.filter(|(entry, crc)| entry_crc(sequence, entry).to_le_bytes() == **crc);
     let Some((entry, _)) = good else {
@@ -247,8 +254,8 @@ fn decode_entry(number: u64, sequence: u64, value: &[u8]) -> Result<Effects, Sto
     Effects::decode(number, sequence, entry)
 }
 
-fn entry_crc(sequence: u64, entry: &[u8]) -> u32 {
-    crc32c(&[&sequence.to_le_bytes(), entry].concat())
+pub(super) fn entry_crc(sequence: u64, entry: &[u8]) -> u32 {
+    crc32c_append(crc32c(&sequence.to_le_bytes()), entry)
 }
 
 /// Sequence number of the last journal entry of a segment.
@@ -295,11 +302,25 @@ pub(super) fn journal(
     })
 }
 
-/// What can be read of a segment's file, however damaged it is.
-pub(super) fn salvage(backend: Box<dyn StorageBackend>, number: u64) -> Salvaged {
+/// The journal entries that can be read of a segment's file, however damaged it is; `None` if it
+/// cannot be opened.
+pub(super) fn salvage_journal(
+    backend: Box<dyn StorageBackend>,
+    number: u64,
+) -> Option<BTreeMap<u64, Effects>> {
     let name = file_name(number);
-    let mut salvaged = Salvaged::default();
-    let Ok(database) = open_database(Backend(backend), &name, false) else { return salvaged };
+    let database = open_database(Backend(backend), &name, false).ok()?;
+    let entries = salvage_entries(&database, number);
+    let _ = guarded(&name, || {
+        drop(database);
+        Ok(())
+    });
+    Some(entries)
+}
+
+fn salvage_entries(database: &Database, number: u64) -> BTreeMap<u64, Effects> {
+    let name = file_name(number);
+    let mut entries = BTreeMap::new();
     // Whatever ends it, what was found before counts.
     let _ = guarded(&name, || {
         let transaction = database.begin_read().map_err(at(&name))?;
@@ -307,26 +328,34 @@ pub(super) fn salvage(backend: Box<dyn StorageBackend>, number: u64) -> Salvaged
         for row in table.iter().map_err(at(&name))?.map_while(Result::ok) {
             let (sequence, entry) = (row.0.value(), row.1);
             if let Ok(effects) = decode_entry(number, sequence, entry.value()) {
-                salvaged.entries.insert(sequence, effects);
+                entries.insert(sequence, effects);
             }
         }
         Ok(())
     });
+    entries
+}
+
+/// What can be read of a segment's file, however damaged it is.
+pub(super) fn salvage(backend: Box<dyn StorageBackend>, number: u64) -> Salvaged {
+    let name = file_name(number);
+    let mut salvaged = Salvaged::default();
+    let Ok(database) = open_database(Backend(backend), &name, false) else { return salvaged };
+    salvaged.entries = salvage_entries(&database, number);
     let _ = guarded(&name, || {
         let transaction = database.begin_read().map_err(at(&name))?;
         let table = transaction.open_table(CHUNKS).map_err(at(&name))?;
         for row in table.iter().map_err(at(&name))?.map_while(Result::ok) {
             let (topic, partition, first) = row.0.value();
             let place = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
-            let Some((chunk, seals)) = seal::split(Bytes::copy_from_slice(row.1.value())) else {
-                continue;
-            };
+            let value = Bytes::copy_from_slice(row.1.value());
+            let Some((chunk, seals)) = seal::split(place, first, value) else { continue };
             let range = ReadRange {
                 partition: place,
                 from: first,
                 until: Offset::MAX,
                 max_bytes: 0,
-                sparse: true,
+                gaps: Gaps::Chunks,
             };
             let batches = checked(number, range, first, chunk, seals).map_while(Result::ok);
             let good: Vec<u8> = batches.flat_map(|batch| batch.as_bytes().to_vec()).collect();
@@ -353,16 +382,16 @@ pub(super) struct ReadRange {
     pub(super) until: Offset,
     /// The first batch comes whatever its size, further ones as long as they fit.
     pub(super) max_bytes: usize,
-    /// Whether records may be missing between its offsets.
-    pub(super) sparse: bool,
+    /// Where records may be missing between its offsets.
+    pub(super) gaps: Gaps,
 }
 
 /// Where chunks are read.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
     File(&'a dyn ReadableDatabase),
-    /// Chunks of the one partition that is wanted, by the offsets of their first records.
-    Memory(&'a [(Offset, Bytes)]),
+    /// Chunks of the one partition that is wanted, in order.
+    Memory(&'a [LoggedChunk]),
 }
 
 /// Reads batches of a partition, each one's CRC and place checked: stretches of one or more
@@ -374,8 +403,8 @@ pub(super) fn read(
 ) -> Result<Vec<Bytes>, StorageError> {
     let mut stretches = Vec::new();
     let mut budget = range.max_bytes;
-    for_each_chunk(source, number, range, |first_offset, chunk, seals| {
-        let (mut taken, mut next) = (0..0, first_offset);
+    let looked = for_each_chunk(source, number, range, |first_offset, chunk, seals| {
+        let mut taken = 0..0;
         for batch in checked(number, range, first_offset, chunk.clone(), seals) {
             let batch = match batch {
                 Ok(batch) => batch,
@@ -383,7 +412,6 @@ pub(super) fn read(
                 Err(_) => break,
             };
             let end = taken.end + batch.len();
-            next = batch.next_offset();
             if batch.last_offset() < range.from {
                 taken = end..end;
             } else if batch.len() > budget && !(stretches.is_empty() && taken.is_empty()) {
@@ -397,9 +425,12 @@ pub(super) fn read(
         if !taken.is_empty() {
             stretches.push(chunk.slice(taken));
         }
-        Ok((whole && budget > 0).then_some(next))
-    })?;
-    Ok(stretches)
+        Ok(whole && budget > 0)
+    });
+    match looked {
+        Err(error) if stretches.is_empty() => Err(error),
+        _ => Ok(stretches),
+    }
 }
 
 /// The first batch of the range that has a record at or after `timestamp`.
@@ -411,34 +442,33 @@ pub(super) fn find_timestamp(
 ) -> Result<Option<RecordBatch>, StorageError> {
     let mut found = None;
     for_each_chunk(source, number, range, |first_offset, chunk, seals| {
-        let mut next = first_offset;
         for batch in checked(number, range, first_offset, chunk, seals) {
             let batch = batch?;
-            next = batch.next_offset();
             if batch.last_offset() >= range.from && batch.max_timestamp() >= timestamp {
                 found = Some(batch);
-                return Ok(None);
+                return Ok(false);
             }
         }
-        Ok(Some(next))
+        Ok(true)
     })?;
     Ok(found)
 }
 
-/// Hands over chunks from the one that contains `range.from`, with the offset of their first
-/// record; `take` returns the offset behind the chunk to go on.
+/// Hands over chunks from the one that contains `range.from`, with the offset at which each begins;
+/// `take` says whether to go on. One that is not there is an error, as is one that `take` cannot
+/// read.
 fn for_each_chunk(
     source: Source<'_>,
     number: u64,
     range: ReadRange,
-    mut take: impl FnMut(Offset, Bytes, Seals) -> Result<Option<Offset>, StorageError>,
+    mut take: impl FnMut(Offset, Bytes, Seals) -> Result<bool, StorageError>,
 ) -> Result<(), StorageError> {
     let database = match source {
         Source::File(database) => database,
         Source::Memory(chunks) => {
-            for (first_offset, chunk) in chunks {
-                let seals = Seals::of(range.partition, *first_offset, chunk);
-                if take(*first_offset, chunk.clone(), seals)?.is_none() {
+            for LoggedChunk { partition, first_offset, end_offset, bytes } in chunks {
+                let seals = Seals::of(*partition, (*first_offset, *end_offset), bytes);
+                if !take(*first_offset, bytes.clone(), seals)? {
                     break;
                 }
             }
@@ -446,58 +476,65 @@ fn for_each_chunk(
         }
     };
     let name = file_name(number);
-    let TopicPartition { topic, partition } = range.partition;
-    let topic = topic.to_bytes();
+    let ReadRange { partition: place, from, until, gaps, .. } = range;
+    let (topic, partition) = (place.topic.to_bytes(), place.partition);
+    let corrupt = |places, reason: &str| corrupt(number, place, places, reason.to_owned());
     let transaction = database.begin_read().map_err(at(&name))?;
     let table = transaction.open_table(CHUNKS).map_err(at(&name))?;
     let first = table
-        .range((&topic, partition, 0)..=(&topic, partition, range.from))
+        .range((&topic, partition, 0)..=(&topic, partition, from))
         .map_err(at(&name))?
         .next_back()
         .transpose()
         .map_err(at(&name))?;
-    let first = first.map_or(range.from, |(key, _)| key.value().2);
-    let chunks = table
-        .range((&topic, partition, first)..(&topic, partition, range.until))
-        .map_err(at(&name))?;
-    let mut expected = range.from;
+    let first = first.map_or(from, |(key, _)| key.value().2);
+    let chunks =
+        table.range((&topic, partition, first)..(&topic, partition, until)).map_err(at(&name))?;
+    let mut expected = from;
     for chunk in chunks {
         let (key, value) = chunk.map_err(at(&name))?;
         let first_offset = key.value().2;
-        if !range.sparse && first_offset > expected {
-            if expected > range.from {
-                break;
-            }
-            let reason = "nothing is there".to_owned();
-            return Err(corrupt(number, range.partition, (expected, first_offset), reason));
+        if first_offset > expected && gaps != Gaps::Chunks {
+            return Err(corrupt((expected, first_offset), NOTHING));
         }
         // Copied out: a page must not be pinned by what becomes of its bytes.
-        let whole = seal::split(Bytes::copy_from_slice(value.value()));
+        let whole = seal::split(place, first_offset, Bytes::copy_from_slice(value.value()));
         let taken = match whole {
-            Some((chunk, seals)) => take(first_offset, chunk, seals),
+            Some((chunk, seals)) => {
+                expected = expected.max(seals.end_offset);
+                take(first_offset, chunk, seals)
+            }
             None => {
-                let reason = "a value is no chunk".to_owned();
-                let from = first_offset.max(range.from);
-                Err(corrupt(number, range.partition, (from, Offset::MAX), reason))
+                let places = (first_offset.max(from), Offset::MAX);
+                Err(corrupt(places, "a value is no chunk of this place"))
             }
         };
         match taken {
-            Ok(Some(next)) => expected = next,
-            Ok(None) => break,
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
             Err(StorageError::Corrupt { offset, reason, .. }) => {
                 let after = (&topic, partition, first_offset + 1);
-                let next = table.range(after..(&topic, partition, range.until));
+                let next = table.range(after..(&topic, partition, until));
                 let next = next.map_err(at(&name))?.next().transpose().map_err(at(&name))?;
-                let end_offset = next.map_or(range.until, |(key, _)| key.value().2);
+                let end_offset = next.map_or(until, |(key, _)| key.value().2);
                 // Where a key is damaged as well, who reads on must get on.
-                let end_offset = end_offset.max(offset + 1);
-                return Err(corrupt(number, range.partition, (offset, end_offset), reason));
+                let places = match end_offset > from {
+                    true => (offset, end_offset.max(offset + 1)),
+                    false => (from, from + 1),
+                };
+                return Err(corrupt(places, &reason));
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    match expected < until && gaps != Gaps::Chunks {
+        true => Err(corrupt((expected, until), NOTHING)),
+        false => Ok(()),
+    }
 }
+
+/// Where a chunk is missing.
+const NOTHING: &str = "nothing is there";
 
 fn corrupt(
     segment: u64,
@@ -509,9 +546,9 @@ fn corrupt(
 }
 
 /// The batches of a chunk, each one's CRC checked, and that it is where it belongs.
-fn checked(
+pub(super) fn checked(
     segment: u64,
-    ReadRange { partition, sparse, .. }: ReadRange,
+    ReadRange { partition, gaps, .. }: ReadRange,
     first_offset: Offset,
     chunk: Bytes,
     mut seals: Seals,
@@ -530,7 +567,7 @@ fn checked(
             |reason| StorageError::Corrupt { segment, partition, offset, end_offset, reason };
         let batch = batch.map_err(|error| corrupt(error.to_string()))?;
         let found = batch.base_offset();
-        if found < offset || found > offset && !sparse {
+        if found < offset || found > offset && gaps == Gaps::None {
             return Err(corrupt(format!("found the batch of offset {found}")));
         }
         let fits = seals.fit(partition, first_offset, batch.as_bytes());

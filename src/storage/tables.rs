@@ -35,9 +35,10 @@ pub(super) const FORMAT: TableDefinition<&str, u64> = TableDefinition::new("form
 
 // Segments.
 
-/// Topic id, partition, offset of the first record -> record batches as the producer sent them
-/// (base offset and leader epoch assigned), one after the other; compaction writes batches anew.
-/// Behind them their seals (`seal.rs`).
+/// Topic id, partition, first offset -> record batches as the producer sent them (base offset and
+/// leader epoch assigned), one after the other; compaction writes batches anew. Behind them their
+/// seals (`seal.rs`), which say at which offset the next chunk begins. The chunks of a run cover it
+/// without a gap, those of a compacted run too: one of which nothing is left has no batches.
 /// What no run of the partition covers is dead and goes with the segment.
 pub(super) const CHUNKS: TableDefinition<(&[u8; 16], i32, i64), &[u8]> =
     TableDefinition::new("chunks");
@@ -46,12 +47,13 @@ pub(super) const CHUNKS: TableDefinition<(&[u8; 16], i32, i64), &[u8]> =
 /// beside its chunks; behind it the CRC-32C of the number and of that. Gapless over all segments.
 pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
 
-// meta.redb.
+// meta.redb. Behind every value of bytes stands its CRC-32C, as the last number of others: see
+// `meta/rows.rs`. Those that have none can be made anew from the journals.
 
 /// "applied": sequence number of the last journal entry that this file contains.
 /// "sealed": sequence number of the last journal entry in a segment that was sealed.
 /// "next-producer-id": the least id never handed out.
-pub(super) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
+pub(super) const COUNTERS: TableDefinition<&str, (u64, u32)> = TableDefinition::new("counters");
 
 /// "cluster-id": the id that clients see, made with the folder. Written once.
 pub(super) const IDENTITY: TableDefinition<&str, &str> = TableDefinition::new("identity");
@@ -62,7 +64,7 @@ pub(super) const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("to
 /// Topic id, partition -> log start offset, log end offset. A row a partition, made with the
 /// topic, updated from the journal (appends; retention and deletion of records), deleted with the
 /// topic.
-pub(super) const PARTITIONS: TableDefinition<(&[u8; 16], i32), (i64, i64)> =
+pub(super) const PARTITIONS: TableDefinition<(&[u8; 16], i32), (i64, i64, u32)> =
     TableDefinition::new("partitions");
 
 /// Segment number -> first and last sequence number, bytes on disk. A row a sealed segment,
@@ -70,14 +72,12 @@ pub(super) const PARTITIONS: TableDefinition<(&[u8; 16], i32), (i64, i64)> =
 pub(super) const SEGMENTS: TableDefinition<u64, (u64, u64, u64)> = TableDefinition::new("segments");
 
 /// Segment number, topic id, partition, first offset -> end offset, bytes, bytes on disk, greatest
-/// timestamp, whether records may be missing between, when its tombstones may go: a stretch of a
-/// partition in a sealed segment. Written when the segment is sealed, never changed, deleted with
-/// the segment's row or the topic. Where two overlap, that of the greater segment number counts: it
-/// was made from the other. What is before the log start offset does not count.
-pub(super) const RUNS: TableDefinition<
-    (u64, &[u8; 16], i32, i64),
-    (i64, u64, u64, i64, bool, i64),
-> = TableDefinition::new("runs");
+/// timestamp, where records may be missing ([`super::Gaps`], by number), when its tombstones may go:
+/// a stretch of a partition in a sealed segment. Written when the segment is sealed, never changed,
+/// deleted with the segment's row or the topic. Where two overlap, that of the greater segment
+/// number counts: it was made from the other. What is before the log start offset does not count.
+pub(super) const RUNS: TableDefinition<(u64, &[u8; 16], i32, i64), (i64, u64, u64, i64, u8, i64)> =
+    TableDefinition::new("runs");
 
 /// Numbers of segments whose files are to be removed. Written when the segment's row is deleted;
 /// deleted once the file is gone for good.

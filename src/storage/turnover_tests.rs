@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::tests::{clock, group, offsets, options, topic};
 use super::*;
-use crate::record::Retained;
+use crate::record::{Retained, split_batches};
 
 const SEGMENT: u64 = 64 << 10;
 
@@ -206,6 +206,114 @@ fn what_compaction_took_out_stays_out_when_its_segment_is_gone() {
     drop(store);
     let (store, _) = Store::open(files, &options(1 << 30), clock()).unwrap();
     assert_eq!(offsets(&store.reader(), partition, 0), all[2..]);
+}
+
+/// Which offsets are there, and which are told to be unreadable.
+fn read_all(files: MemoryFiles, partition: TopicPartition) -> (Vec<Offset>, Vec<Offset>) {
+    let (store, recovered) = Store::open(Arc::new(files), &options(1 << 30), clock()).unwrap();
+    let (_, end) = recovered.partitions[&partition];
+    let (mut next, mut found, mut told) = (0, Vec::new(), Vec::new());
+    while next < end {
+        match store.reader().read(partition, next, end, 1 << 20) {
+            Ok(stretches) if stretches.is_empty() => break,
+            Ok(stretches) => {
+                for batch in stretches.into_iter().flat_map(split_batches) {
+                    let batch = batch.unwrap();
+                    found.push(batch.base_offset());
+                    next = batch.next_offset();
+                }
+            }
+            Err(StorageError::Corrupt { offset, end_offset, .. }) => {
+                told.extend(offset.max(next)..end_offset);
+                next = end_offset;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (found, told)
+}
+
+#[test]
+fn a_chunk_that_is_hidden_between_compacted_ones_is_missed() {
+    let files = MemoryFiles::new();
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let opened = Store::open(Arc::new(files.clone()), &options(1 << 30), clock());
+    let (mut store, _) = opened.unwrap();
+    store.create_topic(&topic).unwrap();
+    for run in 0..3 {
+        store.commit(group(partition, run * 10, 10, 100)).unwrap();
+        store.roll().unwrap();
+    }
+    let reader = store.reader();
+    let mut pieces = Vec::new();
+    for run in reader.runs(partition) {
+        let mut batches = reader.read_run(partition, &run).unwrap();
+        // Nothing is left of the second.
+        batches.retain(|batch| batch.base_offset() % 5 == 3 && run.first_offset != 10);
+        pieces.push(Piece::compacted(partition, run, &batches, TimestampMs::MAX));
+    }
+    store.replace(pieces).unwrap();
+    store.close().unwrap();
+    assert_eq!(read_all(files.copy(), partition), (vec![3, 8, 23, 28], vec![]));
+    for (hidden, left) in [(0, vec![23, 28]), (10, vec![3, 8, 23, 28]), (20, vec![3, 8])] {
+        let files = files.copy();
+        let name = segment::file_name(4);
+        let backend = files::Backend(files.open(&name, OpenMode::Existing).unwrap());
+        let database = segment::open_database(backend, &name, false).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let key = (&topic.id.to_bytes(), 0, hidden);
+        let mut chunks = transaction.open_table(tables::CHUNKS).unwrap();
+        assert!(chunks.remove(key).unwrap().is_some(), "there is a chunk at {hidden}");
+        drop(chunks);
+        transaction.commit().unwrap();
+        database.close().unwrap();
+        assert_eq!(read_all(files, partition), (left, (hidden..hidden + 10).collect()));
+    }
+}
+
+#[test]
+fn who_reads_on_behind_what_is_unreadable_gets_on() {
+    let files = MemoryFiles::new();
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let opened = Store::open(Arc::new(files.clone()), &options(1 << 30), clock());
+    let (mut store, _) = opened.unwrap();
+    store.create_topic(&topic).unwrap();
+    for offset in 0..40 {
+        store.commit(group(partition, offset, 1, 100)).unwrap();
+    }
+    store.close().unwrap();
+    // Keys out of their order, so that a search goes astray.
+    let (mut told, place) = (0, [&topic.id.to_bytes()[..], &[0; 4]].concat());
+    for (offset, flip) in (0..40_u64).flat_map(|offset| (0..6).map(move |bit| (offset, 1 << bit))) {
+        let files = files.copy();
+        files.damage(&segment::file_name(1), |bytes| {
+            let key = [&place[..], &offset.to_le_bytes()].concat();
+            for at in 0..bytes.len() - key.len() {
+                if bytes[at..].starts_with(&key) {
+                    bytes[at + place.len()] ^= flip;
+                }
+            }
+        });
+        let opened = Store::open(Arc::new(files), &options(1 << 30), clock());
+        let (store, _) = opened.unwrap();
+        let mut next = 0;
+        while next < 40 {
+            match store.reader().read(partition, next, 40, 200) {
+                Ok(stretches) => {
+                    let last = stretches.into_iter().flat_map(split_batches).last();
+                    next = last.unwrap().unwrap().next_offset();
+                }
+                Err(StorageError::Corrupt { end_offset, .. }) => {
+                    assert!(end_offset > next, "at {next} told of what ends at {end_offset}");
+                    (told, next) = (told + 1, end_offset);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(told > 0);
 }
 
 /// Reads of the files that lookups take in a log of so many chunks, all of it sealed; the most of

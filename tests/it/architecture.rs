@@ -30,6 +30,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("http", &["types", "limits", "clock", "record", "broker", "pipeline"]),
+    (
+        "fuzzing",
+        &["types", "limits", "record", "plugin", "storage", "kafka", "pipeline", "http", "config"],
+    ),
     ("config", &["types", "limits", "clock", "kafka"]),
     (
         "server",

@@ -94,3 +94,56 @@ fn a_folder_that_is_not_there_is_not_made() {
     assert!(stderr(&output).contains("is not there"), "{output:?}");
     assert!(!missing.exists());
 }
+
+#[test]
+fn a_lost_meta_file_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut broker = Broker::start_in(&data, &[]);
+    let mut client = Client::connect(broker.kafka()).unwrap();
+    client.create_topic("kept", &[("retention.ms", "-1")]);
+    for value in ["first", "last"] {
+        client.produce("kept", 0, &batch(&[value.to_owned()], None)).unwrap();
+    }
+    assert!(broker.terminate().success());
+    drop(broker);
+    let path = data.join("meta.redb");
+    let mut bytes = fs::read(&path).unwrap();
+    let setting = b"retention.ms";
+    for at in 0..bytes.len() - setting.len() {
+        if bytes[at..].starts_with(setting) {
+            bytes[at] ^= 1;
+        }
+    }
+    fs::write(&path, &bytes).unwrap();
+    let told = stdout(&run(&["check", text(&data)]));
+    assert!(told.contains("meta.redb is damaged"), "{told}");
+    let serve = ["serve", "--kafka", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data", text(&data)];
+    let refused = stderr(&run(&serve));
+    assert!(refused.contains("--repair") && refused.contains("meta.redb is damaged"), "{refused}");
+    let repaired = succeeded(&run(&["check", "--repair", text(&data)]));
+    assert!(repaired.contains("meta.redb is replaced by what could be read"), "{repaired}");
+    assert_eq!(fs::read(data.join("damaged/meta.redb")).unwrap(), bytes);
+    let name = topic(&data);
+    assert!(repaired.contains("lost: the name and the settings of a topic"), "{repaired}");
+    assert!(repaired.contains(&format!("its records are in {name}")), "{name}: {repaired}");
+
+    // And without the file at all.
+    fs::remove_file(&path).unwrap();
+    let repaired = succeeded(&run(&["check", "--repair", text(&data)]));
+    assert!(repaired.contains("lost: the name and the settings of a topic"), "{repaired}");
+    assert!(topic(&data).starts_with("recovered-"), "{repaired}");
+}
+
+/// The one topic that a broker has in this folder, and all of its records.
+fn topic(data: &Path) -> String {
+    let mut broker = Broker::start_in(data, &[]);
+    let mut topics = ureq::get(format!("{}/v1/topics", broker.http())).call().unwrap();
+    let topics: serde_json::Value = topics.body_mut().read_json().unwrap();
+    assert_eq!(topics.as_array().unwrap().len(), 1, "{topics}");
+    assert_eq!(topics[0]["config"]["retention.ms"], "-1");
+    let name = topics[0]["name"].as_str().unwrap().to_owned();
+    assert_eq!(values(&broker, &name), ["first", "last"]);
+    assert!(broker.terminate().success());
+    name
+}

@@ -20,7 +20,7 @@ fn commit(client: &mut Client, group: &str, member: &str, generation: i32) -> Er
     commit_in(client, group, member, generation, 9)
 }
 
-fn commit_in(
+pub(crate) fn commit_in(
     client: &mut Client,
     group: &str,
     member: &str,
@@ -95,7 +95,7 @@ fn listed(client: &mut Client, version: i16, states: &[&str], types: &[&str]) ->
 }
 
 /// Joins as the only member and assigns.
-fn join(client: &mut Client, group: &str) -> Str {
+pub(crate) fn join(client: &mut Client, group: &str) -> Str {
     let protocol = JoinGroupRequestProtocol {
         name: Str::from("range"),
         metadata: Bytes::from_static(SUBSCRIPTION),

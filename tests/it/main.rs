@@ -15,6 +15,7 @@ mod damage;
 mod docs;
 mod fetch_sessions;
 mod folders;
+mod format;
 mod full_disk;
 mod groups;
 mod harm;

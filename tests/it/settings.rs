@@ -14,7 +14,11 @@ fn described(client: &mut Client, name: &str) -> (String, i8) {
     described_of(client, (4, "1"), name)
 }
 
-fn described_of(client: &mut Client, (kind, of): (i8, &str), name: &str) -> (String, i8) {
+pub(crate) fn described_of(
+    client: &mut Client,
+    (kind, of): (i8, &str),
+    name: &str,
+) -> (String, i8) {
     let resource = DescribeConfigsResource {
         resource_type: kind,
         resource_name: Str::from(of),

@@ -76,8 +76,8 @@ impl<'a> Batch<'a> {
         Ok(at)
     }
 
-    #[cfg(test)]
-    pub(super) fn to_vec(&self) -> Vec<u8> {
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(in super::super) fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0xaa; self.bytes];
         self.write(&mut bytes);
         bytes

@@ -4,8 +4,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::storage::segment::{LoggedChunk, LoggedGroup};
 use crate::types::{Offset, TopicPartition};
 
@@ -13,15 +11,14 @@ use crate::types::{Offset, TopicPartition};
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     groups: VecDeque<Arc<LoggedGroup>>,
-    chunks: HashMap<TopicPartition, VecDeque<(Offset, Bytes)>>,
+    chunks: HashMap<TopicPartition, VecDeque<LoggedChunk>>,
 }
 
 impl Pending {
     /// Takes in a group that has become durable. Its chunks continue their partitions.
     pub(super) fn push(&mut self, group: LoggedGroup) {
-        for LoggedChunk { partition, first_offset, bytes } in &group.chunks {
-            let chunks = self.chunks.entry(*partition).or_default();
-            chunks.push_back((*first_offset, bytes.clone()));
+        for chunk in &group.chunks {
+            self.chunks.entry(chunk.partition).or_default().push_back(chunk.clone());
         }
         self.groups.push_back(Arc::new(group));
     }
@@ -52,7 +49,7 @@ impl Pending {
 
     /// Where what is pending of a partition begins.
     pub(super) fn first_offset(&self, partition: TopicPartition) -> Option<Offset> {
-        self.chunks.get(&partition)?.front().map(|(first_offset, _)| *first_offset)
+        self.chunks.get(&partition)?.front().map(|chunk| chunk.first_offset)
     }
 
     /// Chunks of a partition from the one that contains `from` on, before `until`, as many as it
@@ -62,14 +59,14 @@ impl Pending {
         partition: TopicPartition,
         (from, until): (Offset, Offset),
         max_bytes: usize,
-    ) -> Vec<(Offset, Bytes)> {
+    ) -> Vec<LoggedChunk> {
         let Some(chunks) = self.chunks.get(&partition) else { return Vec::new() };
-        let at = chunks.partition_point(|(first_offset, _)| *first_offset <= from);
+        let at = chunks.partition_point(|chunk| chunk.first_offset <= from);
         let mut bytes = 0;
-        let wanted = chunks.range(at.saturating_sub(1)..).take_while(|(first_offset, chunk)| {
-            let more = *first_offset < until && bytes <= max_bytes;
-            if *first_offset > from {
-                bytes += chunk.len();
+        let wanted = chunks.range(at.saturating_sub(1)..).take_while(|chunk| {
+            let more = chunk.first_offset < until && bytes <= max_bytes;
+            if chunk.first_offset > from {
+                bytes += chunk.bytes.len();
             }
             more
         });
@@ -79,6 +76,8 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::types::TopicId;
 
@@ -91,6 +90,7 @@ mod tests {
         let chunk = |&(partition, first_offset): &(i32, Offset)| LoggedChunk {
             partition: place(partition),
             first_offset,
+            end_offset: first_offset + 10,
             bytes: Bytes::from_static(&[7; 10]),
         };
         let chunks = chunks.iter().map(chunk).collect();
@@ -105,7 +105,7 @@ mod tests {
         pending.push(group(7, &[(0, 120), (0, 130)]));
         let offsets = |pending: &Pending, from, until, max_bytes| -> Vec<Offset> {
             let chunks = pending.chunks(place(0), (from, until), max_bytes);
-            chunks.into_iter().map(|(first_offset, _)| first_offset).collect()
+            chunks.into_iter().map(|chunk| chunk.first_offset).collect()
         };
         assert_eq!(offsets(&pending, 100, 200, 1_000), [100, 110, 120, 130]);
         assert_eq!(offsets(&pending, 115, 200, 1_000), [110, 120, 130], "from within a chunk");

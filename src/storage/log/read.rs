@@ -9,6 +9,7 @@ use super::Log;
 use crate::limits::OPEN_SEGMENTS;
 use crate::record::RecordBatch;
 use crate::storage::files::{Backend, OpenMode};
+use crate::storage::journal::Gaps;
 use crate::storage::runs::Run;
 use crate::storage::segment::{self, ReadRange, Source};
 use crate::storage::unwind::guarded;
@@ -36,7 +37,7 @@ impl Log {
             match self.read_run(partition, &run, from, until, max_bytes) {
                 Ok(stretches) if !stretches.is_empty() => return Ok(stretches),
                 _ if self.is_elsewhere(partition, from, &run) => {}
-                Ok(_) if run.sparse => from = run.end_offset,
+                Ok(_) if run.gaps != Gaps::None => from = run.end_offset,
                 Ok(_) => {
                     return Err(StorageError::Corrupt {
                         segment: run.segment,
@@ -227,5 +228,5 @@ fn range(
     max_bytes: usize,
 ) -> ReadRange {
     let (from, until) = (from.max(run.first_offset), until.min(run.end_offset));
-    ReadRange { partition, from, until, max_bytes, sparse: run.sparse }
+    ReadRange { partition, from, until, max_bytes, gaps: run.gaps }
 }

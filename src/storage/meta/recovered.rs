@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use redb::ReadableTable;
 
-use super::{CLUSTER_ID, Meta, decode, owner_from_parts};
+use super::rows::{decode, ends, owner_from_parts, unsealed};
+use super::{CLUSTER_ID, Meta};
 use crate::storage::StorageError;
 use crate::storage::tables::{
     COMPACTED, CommittedOffset, GROUPS, GroupRow, IDENTITY, OFFSETS, OffsetKey, PARTITIONS,
@@ -45,10 +46,10 @@ impl Meta {
             recovered.cluster_id =
                 identity.get(CLUSTER_ID)?.map_or_else(String::new, |id| id.value().to_owned());
             for row in transaction.open_table(PARTITIONS)?.iter()? {
-                let (key, ends) = row?;
+                let (key, row) = row?;
                 let (topic, partition) = key.value();
-                let topic = TopicId::from_bytes(*topic);
-                recovered.partitions.insert(TopicPartition { topic, partition }, ends.value());
+                let place = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
+                recovered.partitions.insert(place, ends(place, row.value())?);
             }
             for row in transaction.open_table(COMPACTED)?.iter()? {
                 let (key, offset) = row?;
@@ -60,17 +61,20 @@ impl Meta {
                 let (key, state) = row?;
                 let (topic, partition, producer_id) = key.value();
                 let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
-                producers.push((ProducerKey { partition, producer_id }, state.value().to_vec()));
+                let state = unsealed(PRODUCERS, &key.value(), state.value())?.to_vec();
+                producers.push((ProducerKey { partition, producer_id }, state));
             }
             for row in transaction.open_table(OFFSETS)?.iter()? {
                 let (key, committed) = row?;
                 let (kind, owner, topic, partition) = key.value();
                 let partition = TopicPartition { topic: TopicId::from_bytes(*topic), partition };
-                offsets.push((kind, owner.to_owned(), partition, committed.value().to_vec()));
+                let committed = unsealed(OFFSETS, &key.value(), committed.value())?.to_vec();
+                offsets.push((kind, owner.to_owned(), partition, committed));
             }
             for row in transaction.open_table(GROUPS)?.iter()? {
                 let (group, row) = row?;
-                groups.push((group.value().to_owned(), row.value().to_vec()));
+                let row = unsealed(GROUPS, &group.value(), row.value())?.to_vec();
+                groups.push((group.value().to_owned(), row));
             }
             Ok(())
         })?;
