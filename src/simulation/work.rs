@@ -205,7 +205,6 @@ impl Life {
                 let ms = run.random.u64(100..2_500);
                 run.pass(ms);
                 self.committer.maintain();
-                // The settler may come at any moment.
                 let _ = self.committer.admin(|store| store.reader().settle());
             }
             84..92 => {
@@ -596,7 +595,6 @@ fn new_batch(run: &mut Run, index: usize) -> Pending {
     let producer = &mut run.producers[index];
     producer.sequence += count;
     producer.made += 1;
-    let number = producer.made - 1;
     let bytes = builder.build().unwrap_or_else(|error| panic!("a batch is not made: {error}"));
-    Pending { number, batch, bytes, queued: false }
+    Pending { number: producer.made - 1, batch, bytes, queued: false }
 }

@@ -20,7 +20,7 @@
 //! | 8 | index of the record in its epoch |
 //! | 8 | sequence number of the group |
 //! | 4, … | length of the journal entry, and the entry |
-//! | … | chunks: topic (16), partition (4), first and end offset (16), length (4), record batches |
+//! | … | chunks: topic (16), partition (4), first and end offset (16), length (4), batches |
 //!
 //! Valid are the records from the half's start on, as long as epoch and index agree. Those that
 //! the segment has are passed over by their sequence numbers, so that none must ever be erased.

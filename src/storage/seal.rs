@@ -3,8 +3,8 @@
 //!
 //! Behind the batches of a chunk, little-endian: for each batch, in order, the CRC-32C of topic
 //! (16), partition (4), first offset of the chunk (8) and of the batch's first [`HEAD_BYTES`]
-//! bytes; then the seal of the chunk itself: the offset at which the next one begins (8), the number
-//! of batches (4), and the CRC-32C of topic, partition, first offset and of these two.
+//! bytes; then the seal of the chunk itself: the offset at which the next one begins (8), the
+//! number of batches (4), and the CRC-32C of topic, partition, first offset and of these two.
 
 use bytes::Bytes;
 

@@ -465,15 +465,7 @@ fn for_each_chunk(
 ) -> Result<(), StorageError> {
     let database = match source {
         Source::File(database) => database,
-        Source::Memory(chunks) => {
-            for LoggedChunk { partition, first_offset, end_offset, bytes } in chunks {
-                let seals = Seals::of(*partition, (*first_offset, *end_offset), bytes);
-                if !take(*first_offset, bytes.clone(), seals)? {
-                    break;
-                }
-            }
-            return Ok(());
-        }
+        Source::Memory(chunks) => return for_each_pending(chunks, take),
     };
     let name = file_name(number);
     let ReadRange { partition: place, from, until, gaps, .. } = range;
@@ -531,6 +523,19 @@ fn for_each_chunk(
         true => Err(corrupt((expected, until), NOTHING)),
         false => Ok(()),
     }
+}
+
+fn for_each_pending(
+    chunks: &[LoggedChunk],
+    mut take: impl FnMut(Offset, Bytes, Seals) -> Result<bool, StorageError>,
+) -> Result<(), StorageError> {
+    for LoggedChunk { partition, first_offset, end_offset, bytes } in chunks {
+        let seals = Seals::of(*partition, (*first_offset, *end_offset), bytes);
+        if !take(*first_offset, bytes.clone(), seals)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Where a chunk is missing.

@@ -72,10 +72,11 @@ pub(super) const PARTITIONS: TableDefinition<(&[u8; 16], i32), (i64, i64, u32)> 
 pub(super) const SEGMENTS: TableDefinition<u64, (u64, u64, u64)> = TableDefinition::new("segments");
 
 /// Segment number, topic id, partition, first offset -> end offset, bytes, bytes on disk, greatest
-/// timestamp, where records may be missing ([`super::Gaps`], by number), when its tombstones may go:
-/// a stretch of a partition in a sealed segment. Written when the segment is sealed, never changed,
-/// deleted with the segment's row or the topic. Where two overlap, that of the greater segment
-/// number counts: it was made from the other. What is before the log start offset does not count.
+/// timestamp, where records may be missing ([`super::Gaps`], by number), when its tombstones may
+/// go: a stretch of a partition in a sealed segment. Written when the segment is sealed, never
+/// changed, deleted with the segment's row or the topic. Where two overlap, that of the greater
+/// segment number counts: it was made from the other. What is before the log start offset does not
+/// count.
 pub(super) const RUNS: TableDefinition<(u64, &[u8; 16], i32, i64), (i64, u64, u64, i64, u8, i64)> =
     TableDefinition::new("runs");
 

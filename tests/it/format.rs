@@ -46,9 +46,7 @@ fn seen(broker: &Broker) -> Value {
     for topic in topics.as_array().unwrap() {
         let name = topic["name"].as_str().unwrap();
         for partition in 0..topic["partitions"].as_array().unwrap().len() {
-            let query = format!("partition={partition}&offset=earliest&max=10000");
-            let read = get(broker, &format!("/v1/topics/{name}/records?{query}"));
-            records.insert(format!("{name}/{partition}"), read);
+            records.insert(format!("{name}/{partition}"), records_of(broker, name, partition));
         }
     }
     let mut client = Client::connect(broker.kafka()).unwrap();
@@ -65,6 +63,26 @@ fn seen(broker: &Broker) -> Value {
         "pipelines": pipelines,
         "log.retention.ms": retention.0,
     })
+}
+
+/// Where a partition begins and ends, and its records.
+fn records_of(broker: &Broker, topic: &str, partition: usize) -> Value {
+    let (mut from, mut records) = ("earliest".to_owned(), Vec::new());
+    loop {
+        let query = format!("partition={partition}&offset={from}");
+        let read = get(broker, &format!("/v1/topics/{topic}/records?{query}"));
+        records.extend(read["records"].as_array().unwrap().iter().cloned());
+        let at = &read["positions"][0];
+        if at["next_offset"] == at["high_watermark"] {
+            return json!({
+                "start": at["log_start_offset"],
+                "end": at["high_watermark"],
+                "records": records,
+            });
+        }
+        // A read may end where a segment does.
+        from = at["next_offset"].to_string();
+    }
 }
 
 fn idempotent() -> RecordBatch {
