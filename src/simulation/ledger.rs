@@ -46,6 +46,9 @@ struct Batch {
     fate: Fate,
 }
 
+/// Offset and value of a record that a group has read.
+type Consumed = (i64, Option<String>);
+
 /// What was sent, what was told, what was seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
@@ -56,7 +59,7 @@ pub(crate) struct Ledger {
     /// Values that readers saw.
     seen: BTreeMap<Place, BTreeMap<i64, String>>,
     /// Up to where a group has committed, and what it has read for it.
-    consumed: BTreeMap<Place, (i64, Vec<(i64, Option<String>)>)>,
+    consumed: BTreeMap<Place, (i64, Vec<Consumed>)>,
     /// Up to where records were deleted on demand: for sure, and perhaps.
     deleted: BTreeMap<Place, (i64, i64)>,
 }
@@ -185,7 +188,7 @@ impl Ledger {
         &mut self,
         place: &Place,
         (from, upto): (i64, i64),
-        records: Vec<(i64, Option<String>)>,
+        records: Vec<Consumed>,
     ) -> Result<(), String> {
         let (end, read) = self.consumed.entry(place.clone()).or_default();
         if from != *end {
@@ -478,7 +481,7 @@ impl Ledger {
 fn check_consumed(
     place: &Place,
     upto: i64,
-    read: &[(i64, Option<String>)],
+    read: &[Consumed],
     partition: &FoundPartition,
     verdict: &mut Verdict,
 ) {

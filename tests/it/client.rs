@@ -138,7 +138,6 @@ impl Client {
             partition_index: partition,
             timestamp,
             current_leader_epoch: -1,
-            ..Default::default()
         };
         let topic = ListOffsetsTopic { name: Str::from(topic), partitions: vec![asked] };
         let request =

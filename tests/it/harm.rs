@@ -216,8 +216,8 @@ fn module(functions: usize, function_bytes: usize) -> Vec<u8> {
     let (mut types, mut code) = (Vec::new(), Vec::new());
     leb(functions, &mut types);
     leb(functions, &mut code);
+    types.resize(types.len() + functions, 0);
     for _ in 0..functions {
-        types.push(0);
         leb(body.len(), &mut code);
         code.extend_from_slice(&body);
     }
