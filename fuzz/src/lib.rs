@@ -26,7 +26,7 @@ pub fn within(target: &Target, data: &[u8]) {
 mod tests {
     use super::*;
 
-    /// The library's own are run by its tests.
+    /// The library's own targets are run by its tests.
     #[test]
     fn nothing_that_was_found_breaks_the_sdk() {
         let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/sdk");
