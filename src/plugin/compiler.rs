@@ -14,8 +14,8 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal};
 
 use crate::limits::{
-    COMPONENT_BYTES_MAX, PLUGIN_COMPILE_BYTES, PLUGIN_COMPILE_MS, PLUGIN_COMPILE_PERCENT,
-    PLUGIN_COMPILED_BYTES, PLUGIN_ERROR_BYTES,
+    COMPONENT_BYTES_MAX, PLUGIN_COMPILE_BYTES, PLUGIN_COMPILE_CPU_SECONDS, PLUGIN_COMPILE_MS,
+    PLUGIN_COMPILE_PERCENT, PLUGIN_COMPILED_BYTES, PLUGIN_ERROR_BYTES,
 };
 
 use super::PluginError;
@@ -151,9 +151,9 @@ fn read_answer((answer, ended): (Vec<u8>, String)) -> Result<Vec<u8>, String> {
         COMPILED if whole => Ok(rest.to_vec()),
         REFUSED if whole => Err(String::from_utf8_lossy(rest).into_owned()),
         _ => Err(format!(
-            "the compiler broke on it ({ended}); it may take {} MiB of memory and {} s",
+            "the compiler broke on it ({ended}); it may take {} MiB of memory and {} s of work",
             PLUGIN_COMPILE_BYTES >> 20,
-            PLUGIN_COMPILE_MS / 1_000,
+            PLUGIN_COMPILE_CPU_SECONDS,
         )),
     }
 }
@@ -196,8 +196,8 @@ fn bound() -> io::Result<()> {
     rustix::process::nice(NICE)?;
     limit(Resource::Core, 0)?;
     limit(Resource::As, PLUGIN_COMPILE_BYTES)?;
-    // Of all threads together, should nobody wait any more.
-    limit(Resource::Cpu, 4 * PLUGIN_COMPILE_MS / 1_000)?;
+    // Of all threads together, and whatever else the machine has to do.
+    limit(Resource::Cpu, PLUGIN_COMPILE_CPU_SECONDS)?;
     Ok(())
 }
 
