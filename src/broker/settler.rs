@@ -80,6 +80,10 @@ impl Committer {
 
 fn run(store: &StoreReader, signals: &Receiver<()>, failure: &Failure) {
     while signals.recv().is_ok() {
+        // The last time may have done what this signal is about: it was given meanwhile.
+        if !store.is_to_settle() {
+            continue;
+        }
         match store.settle() {
             // The committer knows.
             Ok(()) | Err(StorageError::Failed) => {}
