@@ -101,12 +101,13 @@ public class Bench {
     }
   }
 
-  /** From a tenth of the records to all of them, records a second. */
+  /** Records a second, from the last look before a tenth was done until all were. */
   static void rate(long records, Callable<Long> done) throws Exception {
-    long from = 0, began = 0;
+    long from = 0, began = System.nanoTime();
     while (true) {
       long now = done.call();
-      if (from == 0 && now >= records / 10) {
+      // The last look before a tenth was done.
+      if (now < records / 10) {
         from = now;
         began = System.nanoTime();
       }

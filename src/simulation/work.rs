@@ -16,7 +16,7 @@ use crate::broker::{
 use crate::clock::Clock;
 use crate::pipeline::Stepped;
 use crate::record::{BatchBuilder, Compression, RecordBatch};
-use crate::storage::MemoryFiles;
+use crate::storage::{MemoryFiles, Store};
 use crate::types::{GroupId, OffsetOwner, ProducerId, TopicName, TopicPartition};
 
 /// Actions that a life has if its power does not go before.
@@ -205,7 +205,7 @@ impl Life {
                 let ms = run.random.u64(100..2_500);
                 run.pass(ms);
                 self.committer.maintain();
-                let _ = self.committer.admin(|store| store.reader().settle());
+                let _ = self.committer.admin(|store| store.reader().catch_up());
             }
             84..92 => {
                 for _ in 0..run.random.u32(1..6) {
@@ -350,8 +350,11 @@ impl Life {
         }
         if failed {
             self.hang_up(run);
-        } else {
+        } else if run.random.bool() {
             self.committer.maintain();
+        } else {
+            // Whoever is to catch up is slow.
+            let _ = self.committer.admin(Store::maintain);
         }
         Ok(())
     }

@@ -118,6 +118,12 @@ fn everything_comes_back_after_a_close() {
     assert_eq!(store.reserve_producer_ids(1).unwrap(), 10);
 }
 
+/// All that is to follow a commit.
+pub(super) fn maintain(store: &mut Store) -> Result<(), StorageError> {
+    store.maintain()?;
+    store.reader().catch_up()
+}
+
 #[test]
 fn a_full_segment_is_sealed_and_still_read() {
     let files = Arc::new(MemoryFiles::new());
@@ -127,7 +133,7 @@ fn a_full_segment_is_sealed_and_still_read() {
     store.create_topic(&topic).unwrap();
     for from in (0..100).step_by(5) {
         store.commit(group(partition, from, 5, 3_000)).unwrap();
-        store.maintain().unwrap();
+        maintain(&mut store).unwrap();
     }
     let expected: Vec<Offset> = (0..100).collect();
     assert_eq!(offsets(&store.reader(), partition, 0), expected);
@@ -250,7 +256,7 @@ fn groups_outlive_the_redo_file_that_they_went_through() {
             assert_eq!(offsets(&store.reader(), partition, 0).len(), usize::try_from(end).unwrap());
         }
         if end % 3 == 0 {
-            store.maintain().unwrap();
+            maintain(&mut store).unwrap();
         }
         if end % 10 == 0 {
             let ends = BTreeMap::from([(partition, end)]);
@@ -297,7 +303,7 @@ fn work(files: &MemoryFiles, random: &mut fastrand::Rng) -> (Acknowledged, bool)
         done.ends.insert(partition, from + records);
         done.attempted = None;
         clock.advance(Duration::from_millis(300));
-        if store.maintain().is_err() {
+        if maintain(&mut store).is_err() {
             return (done, false);
         }
     }
@@ -374,10 +380,10 @@ fn one_second_of_effects_waits_in_memory_at_most() {
     assert_eq!(store.next_flush(), None);
     store.commit(group(partition, 0, 1, 10)).unwrap();
     assert_eq!(store.next_flush(), Some(Duration::from_secs(1)));
-    store.maintain().unwrap();
+    maintain(&mut store).unwrap();
     assert!(store.next_flush().is_some());
     clock.advance(Duration::from_secs(1));
-    store.maintain().unwrap();
+    maintain(&mut store).unwrap();
     assert_eq!(store.next_flush(), None);
 }
 
