@@ -487,6 +487,14 @@ pub(super) enum Standing {
     Active { sealed: u64, applied: u64 },
 }
 
+/// Whether a segment is recorded as sealed.
+pub(super) fn is_sealed(database: &Database, number: u64) -> Result<bool, StorageError> {
+    let read = || -> Result<bool, redb::Error> {
+        Ok(database.begin_read()?.open_table(SEGMENTS)?.get(number)?.is_some())
+    };
+    guarded(FILE, || read().map_err(at(FILE)))
+}
+
 /// Takes note that records may be missing in a segment, if it was sealed.
 pub(super) fn loosen_runs(database: &Database, number: u64) -> Result<Standing, StorageError> {
     let loosen = || -> Result<Standing, redb::Error> {

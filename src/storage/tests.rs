@@ -410,6 +410,61 @@ fn a_newer_format_is_refused_by_name() {
     assert!(matches!(refused, StorageError::Format { found, .. } if found == newer), "{refused}");
 }
 
+/// A store whose segment is full, with what is to follow it made.
+fn with_successor() -> (Arc<MemoryFiles>, Store, TopicPartition) {
+    let files = Arc::new(MemoryFiles::new());
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let (mut store, _) = Store::open(files.clone(), &options(64 << 10), clock()).unwrap();
+    store.create_topic(&topic).unwrap();
+    let mut end = 0;
+    while files.list("segments").unwrap().len() == 1 {
+        store.commit(group(partition, end, 5, 3_000)).unwrap();
+        store.reader().catch_up().unwrap();
+        end += 5;
+    }
+    (files, store, partition)
+}
+
+#[test]
+fn commits_and_readers_go_on_while_a_full_segment_is_not_sealed() {
+    let (files, mut store, partition) = with_successor();
+    let next = i64::try_from(offsets(&store.reader(), partition, 0).len()).unwrap();
+    store.maintain().unwrap();
+    store.commit(group(partition, next, 1, 10)).unwrap();
+    let active = |store: &Store| {
+        let segments = store.reader().segments();
+        segments.into_iter().filter(|s| s.active).map(|s| s.segment).collect::<Vec<_>>()
+    };
+    assert_eq!(active(&store), [1, 2]);
+    let expected: Vec<Offset> = (0..=next).collect();
+    assert_eq!(offsets(&store.reader(), partition, 0), expected);
+    let (crashed, _) =
+        Store::open(Arc::new(files.crash_image(|n| n - 1)), &options(64 << 10), clock()).unwrap();
+    assert_eq!(offsets(&crashed.reader(), partition, 0), expected, "after a crash");
+    assert_eq!(active(&crashed), [1]);
+    store.reader().catch_up().unwrap();
+    assert_eq!(active(&store), [2]);
+    assert_eq!(offsets(&store.reader(), partition, 0), expected, "once it is sealed");
+}
+
+#[test]
+fn a_damaged_successor_is_set_aside() {
+    let (files, store, partition) = with_successor();
+    let expected = offsets(&store.reader(), partition, 0);
+    drop(store);
+    let file = files.open("segments/0000000002.redb", OpenMode::Existing).unwrap();
+    file.write(0, &[7; 4096]).unwrap();
+    file.sync_data().unwrap();
+    Store::open(files.clone(), &options(64 << 10), clock()).unwrap_err();
+    let all: Arc<dyn Files> = files.clone();
+    let checked = super::check::check(Arc::clone(&all), clock()).unwrap();
+    assert_eq!(repair(&all, &checked).unwrap().replaced, ["segments/0000000002.redb"]);
+    assert_eq!(files.list("damaged").unwrap(), ["0000000002.redb"]);
+    let (store, _) = Store::open(files, &options(64 << 10), clock()).unwrap();
+    assert_eq!(offsets(&store.reader(), partition, 0), expected);
+}
+
 #[test]
 fn group_offsets_and_checkpoints_are_told_apart() {
     let files = Arc::new(MemoryFiles::new());
