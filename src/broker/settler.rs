@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 use super::committer::Committer;
 use crate::storage::{StorageError, StoreReader};
 
+/// By how much the thread gives way to the others.
+const NICE: i32 = 5;
+
 /// The committer's hold on the settler. The thread ends with it.
 #[derive(Debug)]
 pub(super) struct Settler {
@@ -79,6 +82,8 @@ impl Committer {
 }
 
 fn run(store: &StoreReader, signals: &Receiver<()>, failure: &Failure) {
+    // Of this thread alone. Clients' records come first; where it is refused, all come alike.
+    let _ = rustix::process::nice(NICE);
     while signals.recv().is_ok() {
         // The last time may have done what this signal is about: it was given meanwhile.
         if !store.is_behind() {

@@ -15,6 +15,7 @@
 
 mod check;
 mod chunk;
+mod direct;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

@@ -11,6 +11,9 @@ const HEAD_BYTES: usize = 4096;
 /// What is written without a sync in between, bytes: syncing 4 MiB at once took between one and
 /// four times as long as syncing them one by one.
 const SYNC_BYTES: usize = 1 << 20;
+/// The same for who writes behind others' backs: a sync of theirs that comes meanwhile waits for as
+/// much.
+const SYNC_BYTES_BEHIND: usize = 128 << 10;
 
 /// Clones share the file.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub(super) struct SegmentFile {
     head: Arc<Mutex<Head>>,
     /// Bytes written since the last sync.
     unsynced: Arc<AtomicUsize>,
+    /// How many there may be.
+    sync_bytes: Arc<AtomicUsize>,
 }
 
 /// The first page as it is, and as it was at the last sync.
@@ -35,7 +40,14 @@ impl SegmentFile {
         file.read(0, &mut now)?;
         let head = Head { synced: now.clone(), now };
         let head = Arc::new(Mutex::new(head));
-        Ok(Self { file: Arc::from(file), head, unsynced: Arc::default() })
+        let sync_bytes = Arc::new(AtomicUsize::new(SYNC_BYTES));
+        Ok(Self { file: Arc::from(file), head, unsynced: Arc::default(), sync_bytes })
+    }
+
+    /// Whether what is written from now on is written behind others' backs.
+    pub(super) fn set_behind(&self, behind: bool) {
+        let bytes = if behind { SYNC_BYTES_BEHIND } else { SYNC_BYTES };
+        self.sync_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Takes back what was committed since the last sync, in the same file opened anew. Pages that
@@ -84,7 +96,8 @@ impl StorageBackend for SegmentFile {
             self.lock().now[offset..offset + length].copy_from_slice(&data[..length]);
         }
         self.file.write(offset, data)?;
-        if self.unsynced.fetch_add(data.len(), Ordering::Relaxed) + data.len() >= SYNC_BYTES {
+        let unsynced = self.unsynced.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        if unsynced >= self.sync_bytes.load(Ordering::Relaxed) {
             self.unsynced.store(0, Ordering::Relaxed);
             self.file.sync_data()?;
         }
