@@ -11,9 +11,11 @@ const HEAD_BYTES: usize = 4096;
 /// What is written without a sync in between, bytes: syncing 4 MiB at once took between one and
 /// four times as long as syncing them one by one.
 const SYNC_BYTES: usize = 1 << 20;
-/// The same for who writes behind others' backs: a sync of theirs that comes meanwhile waits for as
-/// much.
-const SYNC_BYTES_BEHIND: usize = 128 << 10;
+/// The least of it for who writes behind others' backs: a sync of theirs that comes meanwhile waits
+/// for as much.
+const SYNC_BYTES_BEHIND: usize = 32 << 10;
+/// How much more than others that is.
+const SYNC_OF_OTHERS: usize = 8;
 
 /// Clones share the file.
 #[derive(Debug, Clone)]
@@ -44,10 +46,11 @@ impl SegmentFile {
         Ok(Self { file: Arc::from(file), head, unsynced: Arc::default(), sync_bytes })
     }
 
-    /// Whether what is written from now on is written behind others' backs.
-    pub(super) fn set_behind(&self, behind: bool) {
-        let bytes = if behind { SYNC_BYTES_BEHIND } else { SYNC_BYTES };
-        self.sync_bytes.store(bytes, Ordering::Relaxed);
+    /// What is written from now on is written behind the backs of others, who sync about so many
+    /// bytes at a time; `None`: it is not.
+    pub(super) fn set_behind(&self, others: Option<usize>) {
+        let bytes = |others: usize| (others * SYNC_OF_OTHERS).clamp(SYNC_BYTES_BEHIND, SYNC_BYTES);
+        self.sync_bytes.store(others.map_or(SYNC_BYTES, bytes), Ordering::Relaxed);
     }
 
     /// Takes back what was committed since the last sync, in the same file opened anew. Pages that

@@ -61,7 +61,8 @@ impl Active {
         let Some(last) = groups().last() else { return Ok(None) };
         let open = self.open();
         let database = open.database.as_ref().ok_or(StorageError::Failed)?;
-        open.file.set_behind(group.is_none());
+        let bytes = || pending.iter().map(|group| group.bytes()).sum::<usize>() / pending.len();
+        open.file.set_behind(group.is_none().then(bytes));
         segment::append(database, self.number, groups())?;
         // Readers find them in the one place or in both.
         self.pending().settled(last.sequence);
