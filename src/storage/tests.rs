@@ -1,6 +1,7 @@
 //! The store as a whole: what comes back after a close, a roll, a crash at any write.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::clock::ManualClock;
@@ -446,6 +447,32 @@ fn commits_and_readers_go_on_while_a_full_segment_is_not_sealed() {
     store.reader().catch_up().unwrap();
     assert_eq!(active(&store), [2]);
     assert_eq!(offsets(&store.reader(), partition, 0), expected, "once it is sealed");
+}
+
+#[test]
+fn readers_are_served_at_every_moment_while_segments_are_sealed() {
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let files = Arc::new(MemoryFiles::new());
+    let (mut store, _) = Store::open(files, &options(64 << 10), clock()).unwrap();
+    store.create_topic(&topic).unwrap();
+    let (reader, end) = (store.reader(), AtomicI64::new(0));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for from in (0..3_000).step_by(5) {
+                store.commit(group(partition, from, 5, 3_000)).unwrap();
+                end.store(from + 5, Ordering::Release);
+                maintain(&mut store).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let until = end.load(Ordering::Acquire);
+            for at in [until - 5, until - 20, until - 40].into_iter().filter(|at| *at >= 0) {
+                assert!(!reader.read(partition, at, until, 1).unwrap().is_empty());
+            }
+        }
+    });
+    assert!(reader.segments().len() > 100);
 }
 
 #[test]

@@ -105,8 +105,9 @@ impl Active {
     /// Closes it, so that nothing must be repaired or replayed when it is opened.
     pub(super) fn close(&self) -> Result<(), StorageError> {
         self.settle(None)?;
-        let Some(database) = self.open_mut().database.take() else { return Ok(()) };
-        segment::close(database, self.number)
+        // Held until it is closed: who finds none takes the file for one that can be opened.
+        let mut open = self.open_mut();
+        open.database.take().map_or(Ok(()), |database| segment::close(database, self.number))
     }
 
     /// Opens it anew after a failed write: what was durable is there, nothing else.
