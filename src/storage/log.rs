@@ -53,7 +53,8 @@ pub(super) struct Log {
     redo: RedoLog,
     segment_bytes: u64,
     unsealed: RwLock<Unsealed>,
-    /// Made and empty.
+    /// Made and empty. Who makes it or has it take its place holds the lock until that is done:
+    /// there is one.
     successor: Mutex<Option<Active>>,
     /// Held by who writes to a segment's database.
     writing: Mutex<()>,
@@ -105,7 +106,7 @@ impl Log {
         let last_sequence = sealed.last_sequence;
         let mut unsealed: Vec<u64> =
             present.iter().copied().filter(|n| !sealed.disk_bytes.contains_key(n)).collect();
-        remove_successor(&*files, &mut unsealed)?;
+        remove_successors(&*files, &mut unsealed)?;
         let redo = RedoLog::open(&*files, segment_bytes, present.is_empty());
         let redo = redo.map_err(at(redo::FILE))?;
         let active = match unsealed[..] {
@@ -219,16 +220,15 @@ impl Log {
     /// Has the next segment take the place of a full one, if it is made. To be called by who
     /// appends, between two groups; takes no time.
     pub(super) fn begin_next(&self) {
-        if self.is_full() {
-            let successor = match self.successor.try_lock() {
-                Ok(mut successor) => successor.take(),
-                Err(TryLockError::Poisoned(successor)) => successor.into_inner().take(),
-                Err(TryLockError::WouldBlock) => None,
-            };
-            if let Some(next) = successor {
-                self.succeed(next);
-            }
+        if !self.is_full() {
+            return;
         }
+        let mut successor = match self.successor.try_lock() {
+            Ok(successor) => successor,
+            Err(TryLockError::Poisoned(successor)) => successor.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.succeed(&mut successor);
     }
 
     fn is_full(&self) -> bool {
@@ -236,27 +236,31 @@ impl Log {
         unsealed.retiring.is_none() && unsealed.active.filled().bytes >= self.segment_bytes
     }
 
-    fn succeed(&self, next: Active) {
-        let mut unsealed = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
-        next.filled().last_sequence = unsealed.active.filled().last_sequence;
-        tracing::info!(full = unsealed.active.number, active = next.number, "began a new segment");
-        let full = std::mem::replace(&mut unsealed.active, Arc::new(next));
-        unsealed.retiring = Some(full);
+    /// Has the successor take the place of the active segment.
+    fn succeed(&self, successor: &mut Option<Active>) {
+        let Some(next) = successor.take() else { return };
+        let (active, full) = (next.number, self.active());
+        next.filled().last_sequence = full.filled().last_sequence;
+        {
+            let mut unsealed = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
+            *unsealed = Unsealed { active: Arc::new(next), retiring: Some(Arc::clone(&full)) };
+        }
+        tracing::info!(full = full.number, active, "began a new segment");
     }
 
     /// Makes the next segment, unless it is there.
-    fn prepare(&self) -> Result<MutexGuard<'_, Option<Active>>, StorageError> {
-        let mut successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner);
-        if successor.is_none() {
-            let number = self.active().number + 1;
-            // After a failure it may be there, and whether all of it is on the disk nobody knows.
-            if segment::list(&*self.files)?.contains(&number) {
-                remove_files(&*self.files, &[number])?;
-            }
-            let next = segment::create(&*self.files, number)?;
-            *successor = Some(Active::new(number, next, Filled::default()));
+    fn prepare(&self, successor: &mut Option<Active>) -> Result<(), StorageError> {
+        if successor.is_some() {
+            return Ok(());
         }
-        Ok(successor)
+        let number = self.active().number + 1;
+        // After a failure it may be there, and whether all of it is on the disk nobody knows.
+        if segment::list(&*self.files)?.contains(&number) {
+            remove_files(&*self.files, &[number])?;
+        }
+        let next = segment::create(&*self.files, number)?;
+        *successor = Some(Active::new(number, next, Filled::default()));
+        Ok(())
     }
 
     /// Closes the full segment and records it as sealed, if there is one. The caller writes.
@@ -291,9 +295,10 @@ impl Log {
         if self.active().filled().first_sequence.is_none() {
             return Ok(());
         }
-        let next = self.prepare()?.take();
-        if let Some(next) = next {
-            self.succeed(next);
+        {
+            let mut successor = self.successor();
+            self.prepare(&mut successor)?;
+            self.succeed(&mut successor);
         }
         self.retire(meta)
     }
@@ -329,16 +334,20 @@ impl Log {
         {
             let _writing = self.writing();
             self.retire(meta)?;
+            // The next segment may have begun just now: its groups wait for the one before it.
+            let active = {
+                let unsealed = self.unsealed();
+                unsealed.retiring.is_none().then(|| Arc::clone(&unsealed.active))
+            };
             if self.redo.is_half_full()
-                && let Some(sequence) = self.active().settle(None)?
+                && let Some(active) = active
+                && let Some(sequence) = active.settle(None)?
             {
                 self.redo.settled(sequence);
             }
         }
-        if self.is_full() {
-            drop(self.prepare()?);
-        }
-        Ok(())
+        let mut successor = self.successor();
+        if self.is_full() { self.prepare(&mut successor) } else { Ok(()) }
     }
 
     /// Bytes of a partition's record batches.
@@ -449,6 +458,10 @@ impl Log {
         self.unsealed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn successor(&self) -> MutexGuard<'_, Option<Active>> {
+        self.successor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn writing(&self) -> MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -507,16 +520,17 @@ fn remove_files(files: &dyn Files, numbers: &[u64]) -> Result<(), StorageError> 
     files.sync_dir(segment::DIR).map_err(at(segment::DIR))
 }
 
-/// Of the segments that are not sealed removes the second, if nothing is in it: what was to come
-/// into it is in the redo file.
-fn remove_successor(files: &dyn Files, unsealed: &mut Vec<u64>) -> Result<(), StorageError> {
-    let [_, second] = unsealed[..] else { return Ok(()) };
-    let open = segment::open_active(files, second)?;
-    let last_sequence = segment::last_sequence(&open.database, second)?;
-    segment::close(open.database, second)?;
-    if last_sequence.is_none() {
-        unsealed.pop();
-        remove_files(files, &[second])?;
+/// Of the segments that are not sealed removes those behind the first, if nothing is in them: what
+/// was to come into them is in the redo file.
+fn remove_successors(files: &dyn Files, unsealed: &mut Vec<u64>) -> Result<(), StorageError> {
+    for number in unsealed.split_off(unsealed.len().min(1)) {
+        let open = segment::open_active(files, number)?;
+        let last_sequence = segment::last_sequence(&open.database, number)?;
+        segment::close(open.database, number)?;
+        match last_sequence {
+            None => remove_files(files, &[number])?,
+            Some(_) => unsealed.push(number),
+        }
     }
     Ok(())
 }

@@ -476,6 +476,35 @@ fn readers_are_served_at_every_moment_while_segments_are_sealed() {
 }
 
 #[test]
+fn who_commits_and_who_catches_up_do_not_get_in_each_others_way() {
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let files = Arc::new(MemoryFiles::new());
+    let (mut store, _) = Store::open(files.clone(), &options(64 << 10), clock()).unwrap();
+    store.create_topic(&topic).unwrap();
+    let (reader, end) = (store.reader(), 5_000);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for from in 0..end {
+                store.commit(group(partition, from, 1, 3_000)).unwrap();
+                store.maintain().unwrap();
+                if from % 20 == 0 {
+                    store.roll().unwrap();
+                }
+            }
+        });
+        while !writer.is_finished() {
+            reader.catch_up().unwrap();
+        }
+    });
+    let expected: Vec<Offset> = (0..end).collect();
+    assert_eq!(offsets(&reader, partition, 0), expected);
+    let image = Arc::new(files.crash_image(|n| n - 1));
+    let (crashed, _) = Store::open(image, &options(64 << 10), clock()).unwrap();
+    assert_eq!(offsets(&crashed.reader(), partition, 0), expected, "after a crash");
+}
+
+#[test]
 fn a_damaged_successor_is_set_aside() {
     let (files, store, partition) = with_successor();
     let expected = offsets(&store.reader(), partition, 0);
