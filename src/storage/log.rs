@@ -324,7 +324,9 @@ impl Log {
 
     /// Whether [`Log::catch_up`] should be called soon, so that no group must wait for it.
     pub(super) fn is_behind(&self) -> bool {
-        self.unsealed().retiring.is_some() || self.redo.is_half_full() || self.is_full()
+        // Apart: within one expression the first lock would be held while the last is waited for.
+        let is_retiring = self.unsealed().retiring.is_some();
+        is_retiring || self.redo.is_half_full() || self.is_full()
     }
 
     /// Seals a full segment, writes to the segment the groups that only the redo file has, if they
