@@ -348,13 +348,10 @@ impl Life {
         for (asked, outcome) in asked.into_iter().zip(outcomes) {
             failed |= self.told(run, &asked, outcome)?;
         }
-        if failed {
-            self.hang_up(run);
-        } else if run.random.bool() {
-            self.committer.maintain();
-        } else {
-            // Whoever is to catch up is slow.
-            let _ = self.committer.admin(Store::maintain);
+        match (failed, /* is to catch up soon */ run.random.bool()) {
+            (true, _) => self.hang_up(run),
+            (false, true) => _ = self.committer.maintain(),
+            (false, false) => _ = self.committer.admin(Store::maintain),
         }
         Ok(())
     }
