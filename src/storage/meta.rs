@@ -3,8 +3,8 @@
 //! Effects of commits are durable in the journal. Here they wait in memory ([`pending::Pending`])
 //! and are written about once a second in one durable transaction, with the sequence number up to
 //! which they are applied; a crash replays the journal from there. The alternative, a redb
-//! transaction without durability for each group, would cost a B-tree update a group and show readers
-//! nothing that memory does not.
+//! transaction without durability for each group, would cost a B-tree update a group and show
+//! readers nothing that memory does not.
 
 mod pending;
 pub(super) mod rebuild;
