@@ -237,13 +237,13 @@ impl Committer {
         }
     }
 
-    /// Settles, rolls and flushes what is due, or ends an outage that may be over. `false` when the
-    /// storage does not take writes.
+    /// Has done what is due, or ends an outage that may be over. `false` when the storage does not
+    /// take writes.
     pub fn maintain(&mut self) -> bool {
         if self.still_out().is_some() {
             return false;
         }
-        let result = self.settle().and_then(|()| self.store.maintain());
+        let result = self.catch_up().and_then(|()| self.store.maintain());
         if let Err(error) = &result {
             self.begin_outage(error);
         }

@@ -1,5 +1,5 @@
-//! The settler: a thread that gives the segment what commits have left in the redo file, so that
-//! no commit waits for that.
+//! The settler: a thread that does for the store what commits have left for later, so that no
+//! commit waits for it.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +7,9 @@ use std::thread::JoinHandle;
 
 use super::committer::Committer;
 use crate::storage::{StorageError, StoreReader};
+
+/// By how much the thread gives way to the others.
+const NICE: i32 = 5;
 
 /// The committer's hold on the settler. The thread ends with it.
 #[derive(Debug)]
@@ -65,11 +68,11 @@ impl Drop for Settler {
 }
 
 impl Committer {
-    /// Has the segment given what the redo file holds, if that is much.
-    pub(super) fn settle(&self) -> Result<(), StorageError> {
-        let is_due = self.shared.store.is_to_settle();
+    /// Has done what the store has left for later, if that is due.
+    pub(super) fn catch_up(&self) -> Result<(), StorageError> {
+        let is_due = self.shared.store.is_behind();
         let Some(settler) = &self.settler else {
-            return if is_due { self.shared.store.settle() } else { Ok(()) };
+            return if is_due { self.shared.store.catch_up() } else { Ok(()) };
         };
         if is_due {
             settler.signal();
@@ -79,12 +82,14 @@ impl Committer {
 }
 
 fn run(store: &StoreReader, signals: &Receiver<()>, failure: &Failure) {
+    // Of this thread alone. Clients' records come first; where it is refused, all come alike.
+    let _ = rustix::process::nice(NICE);
     while signals.recv().is_ok() {
         // The last time may have done what this signal is about: it was given meanwhile.
-        if !store.is_to_settle() {
+        if !store.is_behind() {
             continue;
         }
-        match store.settle() {
+        match store.catch_up() {
             // The committer knows.
             Ok(()) | Err(StorageError::Failed) => {}
             Err(error) => *failure.lock() = Some(error),

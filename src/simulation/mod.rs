@@ -12,6 +12,7 @@ mod disk;
 mod every_write;
 #[allow(dead_code, reason = "the real process has groups as well")]
 mod ledger;
+mod producer;
 mod run;
 mod tests;
 mod work;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::check::{check, group_offsets, record};
-use super::ledger::{Place, Sent};
+use super::ledger::Place;
+use super::producer::{Pending, Producer, new_batch};
 use super::run::{Opened, Run, Told};
 use crate::broker::{
     Append, Broker, Cleaner, Commit, CommitError, Committed, CommittedOffset, Committer, NewTopic,
@@ -15,8 +16,8 @@ use crate::broker::{
 };
 use crate::clock::Clock;
 use crate::pipeline::Stepped;
-use crate::record::{BatchBuilder, Compression, RecordBatch};
-use crate::storage::MemoryFiles;
+use crate::record::{BatchBuilder, Compression};
+use crate::storage::{MemoryFiles, Store};
 use crate::types::{GroupId, OffsetOwner, ProducerId, TopicName, TopicPartition};
 
 /// Actions that a life has if its power does not go before.
@@ -27,35 +28,6 @@ const OPERATIONS: u64 = 500;
 const IN_FLIGHT: usize = 3;
 /// Batches that a pipeline has under way at once.
 const COMMITS_IN_FLIGHT: usize = 2;
-
-/// A client that produces.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Producer {
-    place: Place,
-    number: u64,
-    /// Nothing for a plain one.
-    id: Option<ProducerId>,
-    sequence: i32,
-    made: usize,
-    /// Batches that it has not been told of, oldest first.
-    pending: Vec<Pending>,
-}
-
-#[derive(Debug, Clone)]
-struct Pending {
-    number: usize,
-    batch: usize,
-    bytes: RecordBatch,
-    queued: bool,
-}
-
-impl Producer {
-    /// Batches that it will send again until they are acknowledged.
-    pub(super) fn unacknowledged(&self) -> impl Iterator<Item = usize> {
-        let again = if self.id.is_some() { &self.pending[..] } else { &[] };
-        again.iter().map(|pending| pending.batch)
-    }
-}
 
 /// What a life's disk is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +177,7 @@ impl Life {
                 let ms = run.random.u64(100..2_500);
                 run.pass(ms);
                 self.committer.maintain();
-                let _ = self.committer.admin(|store| store.reader().settle());
+                let _ = self.committer.admin(|store| store.reader().catch_up());
             }
             84..92 => {
                 for _ in 0..run.random.u32(1..6) {
@@ -350,8 +322,11 @@ impl Life {
         }
         if failed {
             self.hang_up(run);
-        } else {
+        } else if run.random.bool() {
             self.committer.maintain();
+        } else {
+            // Who is to catch up is slow.
+            let _ = self.committer.admin(Store::maintain);
         }
         Ok(())
     }
@@ -554,47 +529,4 @@ impl Life {
         }
         self.hang_up(run);
     }
-}
-
-fn new_batch(run: &mut Run, index: usize) -> Pending {
-    let producer = &run.producers[index];
-    let (place, who, id) = (producer.place.clone(), producer.number, producer.id);
-    let keyed = place.0 == "table";
-    let compression = match place.0.as_str() {
-        "short" => [Compression::None, Compression::Lz4, Compression::Zstd][run.random.usize(..3)],
-        _ => Compression::None,
-    };
-    let mut builder = BatchBuilder::new(compression);
-    if let Some(id) = id {
-        builder.producer(id, producer.sequence);
-    }
-    let mut records = Vec::new();
-    for at in 0..run.random.usize(1..6) {
-        let letter = ["x", "x", "d", "n", "2", "e", "b", "s"][run.random.usize(..8)];
-        let padding = match run.random.u8(..20) {
-            0 => run.random.usize(..12_000),
-            1..5 => run.random.usize(..2_000),
-            _ => run.random.usize(..100),
-        };
-        let value = format!("{letter} {who}.{} {:.<padding$}", run.number, "");
-        run.number += 1;
-        let key = keyed.then(|| format!("key-{}", run.random.u8(..8)));
-        // The first has a value, so that the batch is recognized.
-        let is_tombstone = keyed && at > 0 && run.random.u8(..4) == 0;
-        let value = (!is_tombstone).then_some(value);
-        let bytes = value.as_ref().map(String::as_bytes);
-        let pushed =
-            builder.push(run.clock.now_ms(), key.as_ref().map(String::as_bytes), bytes, &[]);
-        // The clock may jump further than a batch's times may lie apart.
-        if pushed.is_ok() {
-            records.push(Sent { key, value });
-        }
-    }
-    let count = i32::try_from(records.len()).unwrap_or(0);
-    let batch = run.told.ledger.send(place, who, records);
-    let producer = &mut run.producers[index];
-    producer.sequence += count;
-    producer.made += 1;
-    let bytes = builder.build().unwrap_or_else(|error| panic!("a batch is not made: {error}"));
-    Pending { number: producer.made - 1, batch, bytes, queued: false }
 }

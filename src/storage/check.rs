@@ -218,9 +218,18 @@ pub fn repair(files: &Arc<dyn Files>, checked: &Checked) -> Result<Repaired, Sto
     }
     let backend = files.open(meta::FILE, OpenMode::Existing).map_err(at(meta::FILE))?;
     let database = segment::open_database(Backend(backend), meta::FILE, true)?;
+    let mut active = None;
+    for number in segment::list(&**files)? {
+        let is_active = active.is_none() && !meta::is_sealed(&database, number)?;
+        active = active.or(is_active.then_some(number));
+    }
     for number in numbers {
         let standing = meta::loosen_runs(&database, number)?;
-        replace(&**files, number, standing)?;
+        match standing {
+            // Made to follow the active one, and nothing is in it yet.
+            Standing::Active { .. } if active != Some(number) => set_aside(&**files, number)?,
+            standing => replace(&**files, number, standing)?,
+        }
         repaired.replaced.push(segment::file_name(number));
     }
     database.close().map_err(at(meta::FILE))?;
@@ -259,10 +268,17 @@ fn replace(files: &dyn Files, number: u64, standing: Standing) -> Result<(), Sto
     let groups = groups(salvaged, standing)?;
     segment::append(&database, number, groups.iter())?;
     database.close().map_err(at(&new))?;
+    set_aside(files, number)?;
+    files.rename(&new, &name).map_err(at(&new))?;
+    files.sync_dir(segment::DIR).map_err(at(segment::DIR))
+}
+
+/// Keeps a segment's file where nobody takes it for one.
+fn set_aside(files: &dyn Files, number: u64) -> Result<(), StorageError> {
+    let name = segment::file_name(number);
     files.create_dir(DAMAGED_DIR).map_err(at(DAMAGED_DIR))?;
     let kept = format!("{DAMAGED_DIR}/{number:010}.redb");
     files.rename(&name, &kept).map_err(at(&name))?;
-    files.rename(&new, &name).map_err(at(&new))?;
     files.sync_dir(DAMAGED_DIR).map_err(at(DAMAGED_DIR))?;
     files.sync_dir(segment::DIR).map_err(at(segment::DIR))
 }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
+use super::direct::DirectFile;
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -26,6 +28,10 @@ pub enum OpenMode {
 pub trait Files: Debug + Send + Sync {
     /// Opens a file for reading and writing.
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Box<dyn StorageBackend>>;
+    /// Opens a file that is there, to write whole blocks of 4 KiB and sync each of them.
+    fn open_direct(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.open(name, OpenMode::Existing)
+    }
     /// Names of the files in a folder, without the folder, in no order.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
     /// Makes a folder; it may be there.
@@ -89,6 +95,13 @@ impl Files for DiskFiles {
         let file =
             OpenOptions::new().read(true).write(true).create_new(new).open(self.root.join(name))?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn open_direct(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        match DirectFile::open(&self.root.join(name))? {
+            Some(file) => Ok(Box::new(file)),
+            None => self.open(name, OpenMode::Existing),
+        }
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {

@@ -1,17 +1,23 @@
-//! The log: a sequence of segments, of which the last is active. Appends go to the active one;
-//! when it is full it is sealed and the next begins.
+//! The log: a sequence of segments, of which the last is active. Appends go to the active one.
+//!
+//! When it is full, the next one takes its place in an instant, and closing and recording the full
+//! one is for whoever calls [`Log::catch_up`]. Until that is done the new one's groups are in the
+//! redo file alone, so that of two segments that are not sealed only the first has something in it.
 
+mod active;
 mod pending;
 mod read;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 
-use redb::{Database, ReadOnlyDatabase};
+use redb::ReadOnlyDatabase;
 
-use self::pending::Pending;
+use self::active::{Active, Filled};
 use super::chunk::{Chunk, page_run_bytes};
 use super::files::{Files, Place};
 use super::journal::{Effects, Extent, Gaps, Moved};
@@ -19,8 +25,6 @@ use super::meta::Meta;
 use super::redo::{self, RedoLog};
 use super::runs::{Placed, Runs};
 use super::segment::{self, ActiveSegment, LoggedGroup};
-use super::segment_file::SegmentFile;
-use super::unwind::guarded;
 use super::{StorageError, at};
 use crate::limits::{REDO_CHUNK_BYTES, REDO_GROUP_BYTES};
 #[cfg(test)]
@@ -40,7 +44,7 @@ pub struct SegmentUse {
     pub disk_bytes: u64,
     /// Those of them that are not deleted; `None` if nothing at all is left in it.
     pub live_bytes: Option<u64>,
-    /// Whether it is the one that is written.
+    /// Whether it is not sealed.
     pub active: bool,
 }
 
@@ -48,9 +52,12 @@ pub(super) struct Log {
     files: Arc<dyn Files>,
     redo: RedoLog,
     segment_bytes: u64,
-    active: RwLock<Active>,
-    /// Apart from the lock that readers hold while they read.
-    written: Mutex<Written>,
+    unsealed: RwLock<Unsealed>,
+    /// Made and empty. Who makes it or has it take its place holds the lock until that is done:
+    /// there is one.
+    successor: Mutex<Option<Active>>,
+    /// Held by who writes to a segment's database.
+    writing: Mutex<()>,
     /// Sealed segments that are open, the last used at the end.
     sealed: Mutex<Vec<(u64, Arc<ReadOnlyDatabase>)>>,
     /// Bytes on disk of the sealed segments.
@@ -63,79 +70,17 @@ pub(super) struct Log {
     unlinked: Mutex<Vec<u64>>,
 }
 
+/// Nobody holds the lock around it for longer than it takes to look.
+struct Unsealed {
+    active: Arc<Active>,
+    /// The one before it: full, and not closed and recorded as sealed yet.
+    retiring: Option<Arc<Active>>,
+}
+
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("active", &self.active().number).finish_non_exhaustive()
     }
-}
-
-/// The segment that is written.
-struct Active {
-    number: u64,
-    file: SegmentFile,
-    /// `None` only after a failed write.
-    database: Option<Database>,
-    /// Groups that are durable in the redo file and not in the database yet.
-    pending: Mutex<Pending>,
-    /// Held by who writes to the database.
-    writing: Mutex<()>,
-}
-
-impl Active {
-    fn new(number: u64, ActiveSegment { database, file }: ActiveSegment) -> Self {
-        let (pending, writing) = (Mutex::default(), Mutex::default());
-        Self { number, file, database: Some(database), pending, writing }
-    }
-
-    fn database(&self) -> Result<&Database, StorageError> {
-        self.database.as_ref().ok_or(StorageError::Failed)
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes what is pending, and one more group, to the database. Durable there when it returns
-    /// the sequence number of the last one; nothing if there is none.
-    fn settle(&self, group: Option<&LoggedGroup>) -> Result<Option<u64>, StorageError> {
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let pending = self.pending().groups();
-        let groups = || pending.iter().map(|group| &**group).chain(group);
-        let Some(last) = groups().last() else { return Ok(None) };
-        segment::append(self.database()?, self.number, groups())?;
-        // Readers find them in the one place or in both.
-        self.pending().settled(last.sequence);
-        Ok(Some(last.sequence))
-    }
-
-    /// Closes it, so that nothing must be repaired or replayed when it is opened.
-    fn close(&mut self) -> Result<(), StorageError> {
-        self.settle(None)?;
-        let database = self.database.take().ok_or(StorageError::Failed)?;
-        let name = segment::file_name(self.number);
-        guarded(&name, || database.close().map_err(at(&name)))
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        let database = self.database.take();
-        // Closing writes, and may meet what is damaged.
-        let _ = guarded(&segment::file_name(self.number), || {
-            drop(database);
-            Ok(())
-        });
-    }
-}
-
-/// How much was written.
-#[derive(Default)]
-struct Written {
-    /// Bytes of the active segment.
-    bytes: u64,
-    /// First sequence number of the active segment.
-    first_sequence: Option<u64>,
-    last_sequence: u64,
 }
 
 impl Log {
@@ -159,15 +104,16 @@ impl Log {
             runs.place(placed);
         }
         let last_sequence = sealed.last_sequence;
-        let unsealed: Vec<u64> =
+        let mut unsealed: Vec<u64> =
             present.iter().copied().filter(|n| !sealed.disk_bytes.contains_key(n)).collect();
+        remove_successors(&*files, &mut unsealed)?;
         let redo = RedoLog::open(&*files, segment_bytes, present.is_empty());
         let redo = redo.map_err(at(redo::FILE))?;
-        let (active, written) = match unsealed[..] {
+        let active = match unsealed[..] {
             [] => {
                 let number = sealed.disk_bytes.keys().max().map_or(1, |last| last + 1);
-                let active = Active::new(number, segment::create(&*files, number)?);
-                (active, Written { last_sequence, ..Written::default() })
+                let filled = Filled { last_sequence, ..Filled::default() };
+                Active::new(number, segment::create(&*files, number)?, filled)
             }
             [number] => {
                 let open = segment::open_active(&*files, number)?;
@@ -180,7 +126,7 @@ impl Log {
                 });
             }
         };
-        let last_sequence = written.last_sequence;
+        let last_sequence = active.filled().last_sequence;
         if meta.applied() > last_sequence {
             return Err(StorageError::JournalBehind { applied: meta.applied(), last_sequence });
         }
@@ -188,8 +134,9 @@ impl Log {
             files,
             redo,
             segment_bytes,
-            active: RwLock::new(active),
-            written: Mutex::new(written),
+            unsealed: RwLock::new(Unsealed { active: Arc::new(active), retiring: None }),
+            successor: Mutex::default(),
+            writing: Mutex::default(),
             sealed: Mutex::default(),
             disk_bytes: Mutex::new(sealed.disk_bytes),
             runs: RwLock::new(runs),
@@ -200,7 +147,7 @@ impl Log {
 
     /// Sequence number of the last group that was appended.
     pub(super) fn last_sequence(&self) -> u64 {
-        self.written().last_sequence
+        self.active().filled().last_sequence
     }
 
     /// Writes a group. Durable when it returns, and only then found by reads.
@@ -209,17 +156,18 @@ impl Log {
         sequence: u64,
         chunks: &[Chunk],
         journal_entry: Vec<u8>,
+        meta: &Meta,
     ) -> Result<(), StorageError> {
         let group = LoggedGroup::new(sequence, journal_entry, chunks);
         let most = REDO_GROUP_BYTES.max(chunks.len() * REDO_CHUNK_BYTES);
         let is_small = group.bytes() <= most;
         let segment = if is_small && self.redo.append(&group).map_err(at(redo::FILE))? {
             let active = self.active();
-            self.count(&group, chunks);
-            active.pending().push(group);
+            count(&active, &group, chunks);
+            active.push(group);
             active.number
         } else {
-            self.write(&group, chunks)?
+            self.write(&group, chunks, meta)?
         };
         let mut runs = self.runs_mut();
         for chunk in chunks {
@@ -237,8 +185,10 @@ impl Log {
         chunks: &[Chunk],
         moved: &[Moved],
         journal_entry: Vec<u8>,
+        meta: &Meta,
     ) -> Result<(), StorageError> {
-        let segment = self.write(&LoggedGroup::new(sequence, journal_entry, chunks), chunks)?;
+        let group = LoggedGroup::new(sequence, journal_entry, chunks);
+        let segment = self.write(&group, chunks, meta)?;
         let mut runs = self.runs_mut();
         for moved in moved {
             runs.place(&placed(segment, moved));
@@ -247,21 +197,19 @@ impl Log {
     }
 
     /// Writes a group to the segment, with all that is pending. Returns the segment.
-    fn write(&self, group: &LoggedGroup, chunks: &[Chunk]) -> Result<u64, StorageError> {
+    fn write(
+        &self,
+        group: &LoggedGroup,
+        chunks: &[Chunk],
+        meta: &Meta,
+    ) -> Result<u64, StorageError> {
+        let _writing = self.writing();
+        self.retire(meta)?;
         let active = self.active();
         active.settle(Some(group))?;
         self.redo.settled(group.sequence);
-        self.count(group, chunks);
+        count(&active, group, chunks);
         Ok(active.number)
-    }
-
-    /// Takes note of a group that is durable.
-    fn count(&self, group: &LoggedGroup, chunks: &[Chunk]) {
-        let mut written = self.written();
-        written.first_sequence.get_or_insert(group.sequence);
-        written.last_sequence = group.sequence;
-        written.bytes += COMMIT_OVERHEAD_BYTES + group.entry.len() as u64;
-        written.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
     }
 
     /// Forgets what lies before a partition's log start.
@@ -269,97 +217,139 @@ impl Log {
         self.runs_mut().trim(partition, start);
     }
 
-    /// Whether the active segment is full.
-    pub(super) fn is_full(&self) -> bool {
-        self.written().bytes >= self.segment_bytes
+    /// Has the next segment take the place of a full one, if it is made. To be called by who
+    /// appends, between two groups; takes no time.
+    pub(super) fn begin_next(&self) {
+        if !self.is_full() {
+            return;
+        }
+        let mut successor = match self.successor.try_lock() {
+            Ok(successor) => successor,
+            Err(TryLockError::Poisoned(successor)) => successor.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.succeed(&mut successor);
     }
 
-    /// Seals the active segment, unless it is empty, and begins the next.
-    ///
-    /// The order makes every crash harmless: closed, recorded as sealed, next one made. A segment
-    /// that is closed and not recorded is opened as the active one again; one that is recorded
-    /// without a successor gets it at the next start.
-    pub(super) fn roll(&self, meta: &Meta) -> Result<(), StorageError> {
-        let mut written = self.written();
-        let Some(first_sequence) = written.first_sequence else { return Ok(()) };
-        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        let number = active.number;
-        active.close()?;
-        let runs = self.runs().of_segment(number);
-        meta.seal(number, (first_sequence, written.last_sequence), written.bytes, &runs)?;
-        self.redo.settled(written.last_sequence);
-        self.begin_next(&mut active, &mut written)
+    fn is_full(&self) -> bool {
+        let unsealed = self.unsealed();
+        unsealed.retiring.is_none() && unsealed.active.filled().bytes >= self.segment_bytes
     }
 
-    /// Makes the successor of a segment that is recorded as sealed.
-    fn begin_next(&self, active: &mut Active, written: &mut Written) -> Result<(), StorageError> {
-        let (sealed, number) = (active.number, active.number + 1);
-        self.disk_bytes().insert(sealed, written.bytes);
+    /// Has the successor take the place of the active segment.
+    fn succeed(&self, successor: &mut Option<Active>) {
+        let Some(next) = successor.take() else { return };
+        let (active, full) = (next.number, self.active());
+        next.filled().last_sequence = full.filled().last_sequence;
+        {
+            let mut unsealed = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
+            *unsealed = Unsealed { active: Arc::new(next), retiring: Some(Arc::clone(&full)) };
+        }
+        tracing::info!(full = full.number, active, "began a new segment");
+    }
+
+    /// Makes the next segment, unless it is there.
+    fn prepare(&self, successor: &mut Option<Active>) -> Result<(), StorageError> {
+        if successor.is_some() {
+            return Ok(());
+        }
+        let number = self.active().number + 1;
         // After a failure it may be there, and whether all of it is on the disk nobody knows.
         if segment::list(&*self.files)?.contains(&number) {
             remove_files(&*self.files, &[number])?;
         }
         let next = segment::create(&*self.files, number)?;
-        tracing::info!(sealed, active = number, "began a new segment");
-        *active = Active::new(number, next);
-        *written = Written { last_sequence: written.last_sequence, ..Written::default() };
+        *successor = Some(Active::new(number, next, Filled::default()));
         Ok(())
     }
 
-    /// Opens the active segment anew after a failed write: what was durable is there, nothing
-    /// else. Appends and readers of that segment wait.
-    pub(super) fn reopen(&self, meta: &Meta) -> Result<(), StorageError> {
-        let mut written = self.written();
-        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        let database = active.database.take();
-        let name = segment::file_name(active.number);
-        let closed = guarded(&name, || {
-            database.map_or(Ok(()), |database| database.close().map_err(at(&name)))
-        });
-        if let Err(error) = closed {
-            tracing::debug!(%error, "closed after a failed write");
+    /// Closes the full segment and records it as sealed, if there is one. The caller writes.
+    ///
+    /// The order makes every crash harmless: one that is not recorded is opened as the active one
+    /// again, and what follows it is in the redo file.
+    fn retire(&self, meta: &Meta) -> Result<(), StorageError> {
+        let Some(full) = self.unsealed().retiring.clone() else { return Ok(()) };
+        full.close()?;
+        let runs = self.runs().of_segment(full.number);
+        let Filled { bytes, first_sequence, last_sequence } = *full.filled();
+        let first_sequence = first_sequence.unwrap_or(last_sequence);
+        meta.seal(full.number, (first_sequence, last_sequence), bytes, &runs)?;
+        self.retired(&full);
+        Ok(())
+    }
+
+    /// Takes note that the full segment is sealed.
+    fn retired(&self, full: &Active) {
+        let Filled { bytes, last_sequence, .. } = *full.filled();
+        self.redo.settled(last_sequence);
+        self.disk_bytes().insert(full.number, bytes);
+        // Opened in an outage, it may not be all that it became.
+        self.open_segments().retain(|(open, _)| *open != full.number);
+        self.unsealed.write().unwrap_or_else(PoisonError::into_inner).retiring = None;
+    }
+
+    /// Seals the active segment, unless it is empty, and begins the next.
+    pub(super) fn roll(&self, meta: &Meta) -> Result<(), StorageError> {
+        let _writing = self.writing();
+        self.retire(meta)?;
+        if self.active().filled().first_sequence.is_none() {
+            return Ok(());
         }
+        {
+            let mut successor = self.successor();
+            self.prepare(&mut successor)?;
+            self.succeed(&mut successor);
+        }
+        self.retire(meta)
+    }
+
+    /// Opens the segments that are written anew after a failed write: what was durable is there,
+    /// nothing else. Readers of them wait.
+    pub(super) fn reopen(&self, meta: &Meta) -> Result<(), StorageError> {
+        let _writing = self.writing();
         self.redo.void_unfinished().map_err(at(redo::FILE))?;
         let sealed = meta.sealed()?;
         // The write that failed may have been the one that forgets a segment.
         sealed.unlinked.iter().for_each(|number| self.forget(*number));
         *self.unlinked() = sealed.unlinked;
-        let number = active.number;
-        if sealed.disk_bytes.contains_key(&number) {
-            return self.begin_next(&mut active, &mut written);
+        let retiring = self.unsealed().retiring.clone();
+        match retiring {
+            // It may as well have been the one that seals it.
+            Some(full) if sealed.disk_bytes.contains_key(&full.number) => self.retired(&full),
+            Some(full) => full.reopen(&*self.files)?,
+            None => {}
         }
-        let open = segment::reopen_active(&*self.files, &active.file, number)?;
-        let found = segment::last_sequence(&open.database, number)?;
-        let before = written.first_sequence.map_or(written.last_sequence, |first| first - 1);
-        let in_segment = found.unwrap_or(before);
-        let mut pending = active.pending();
-        pending.settled(in_segment);
-        let last = match pending.span() {
-            Some((first, last)) if first == in_segment + 1 => last,
-            Some(_) => 0,
-            None => in_segment,
-        };
-        drop(pending);
-        if last != written.last_sequence {
-            let (file, expected) = (segment::file_name(number), Some(written.last_sequence));
-            return Err(StorageError::Diverged { file, found, expected });
-        }
-        (active.database, active.file) = (Some(open.database), open.file);
-        Ok(())
+        self.active().reopen(&*self.files)
     }
 
-    /// Whether [`Log::settle`] should be called soon, so that no group must wait for it.
-    pub(super) fn is_to_settle(&self) -> bool {
-        self.redo.is_half_full()
+    /// Whether [`Log::catch_up`] should be called soon, so that no group must wait for it.
+    pub(super) fn is_behind(&self) -> bool {
+        // Apart: within one expression the first lock would be held while the last is waited for.
+        let is_retiring = self.unsealed().retiring.is_some();
+        is_retiring || self.redo.is_half_full() || self.is_full()
     }
 
-    /// Writes to the segment the groups that only the redo file has. Groups that come meanwhile do
-    /// not wait for it as long as the redo file has room.
-    pub(super) fn settle(&self) -> Result<(), StorageError> {
-        if let Some(sequence) = self.active().settle(None)? {
-            self.redo.settled(sequence);
+    /// Seals a full segment, writes to the segment the groups that only the redo file has, if they
+    /// are many, makes the next segment. Groups that come meanwhile do not wait for it as long as
+    /// the redo file has room for them.
+    pub(super) fn catch_up(&self, meta: &Meta) -> Result<(), StorageError> {
+        {
+            let _writing = self.writing();
+            self.retire(meta)?;
+            // The next segment may have begun just now: its groups wait for the one before it.
+            let active = {
+                let unsealed = self.unsealed();
+                unsealed.retiring.is_none().then(|| Arc::clone(&unsealed.active))
+            };
+            if self.redo.is_half_full()
+                && let Some(active) = active
+                && let Some(sequence) = active.settle(None)?
+            {
+                self.redo.settled(sequence);
+            }
         }
-        Ok(())
+        let mut successor = self.successor();
+        if self.is_full() { self.prepare(&mut successor) } else { Ok(()) }
     }
 
     /// Bytes of a partition's record batches.
@@ -428,14 +418,20 @@ impl Log {
     /// How the segments are filled, by number.
     pub(super) fn segments(&self) -> Vec<SegmentUse> {
         let mut disk_bytes = self.disk_bytes().clone();
-        let active = self.active().number;
-        disk_bytes.insert(active, self.written().bytes);
+        let (active, retiring) = {
+            let unsealed = self.unsealed();
+            (Arc::clone(&unsealed.active), unsealed.retiring.clone())
+        };
+        for segment in retiring.iter().chain([&active]) {
+            disk_bytes.insert(segment.number, segment.filled().bytes);
+        }
+        let first_active = retiring.map_or(active.number, |full| full.number);
         let runs = self.runs();
         let segments = disk_bytes.into_iter().map(|(segment, disk_bytes)| SegmentUse {
             segment,
             disk_bytes,
             live_bytes: runs.live_bytes(segment),
-            active: segment == active,
+            active: segment >= first_active,
         });
         segments.collect()
     }
@@ -450,17 +446,26 @@ impl Log {
     }
 
     /// Closes the active segment, so that the next open has nothing to repair.
-    pub(super) fn close(&self) -> Result<(), StorageError> {
-        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        if active.database.is_some() { active.close() } else { Ok(()) }
+    pub(super) fn close(&self, meta: &Meta) -> Result<(), StorageError> {
+        let _writing = self.writing();
+        self.retire(meta)?;
+        self.active().close()
     }
 
-    fn active(&self) -> RwLockReadGuard<'_, Active> {
-        self.active.read().unwrap_or_else(PoisonError::into_inner)
+    fn active(&self) -> Arc<Active> {
+        Arc::clone(&self.unsealed().active)
     }
 
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unsealed(&self) -> RwLockReadGuard<'_, Unsealed> {
+        self.unsealed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn successor(&self) -> MutexGuard<'_, Option<Active>> {
+        self.successor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn runs(&self) -> RwLockReadGuard<'_, Runs> {
@@ -482,6 +487,15 @@ impl Log {
     fn open_segments(&self) -> MutexGuard<'_, Vec<(u64, Arc<ReadOnlyDatabase>)>> {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes note of a group that is durable.
+fn count(active: &Active, group: &LoggedGroup, chunks: &[Chunk]) {
+    let mut filled = active.filled();
+    filled.first_sequence.get_or_insert(group.sequence);
+    filled.last_sequence = group.sequence;
+    filled.bytes += COMMIT_OVERHEAD_BYTES + group.entry.len() as u64;
+    filled.bytes += chunks.iter().map(Chunk::page_bytes).sum::<u64>();
 }
 
 fn appended(segment: u64, extent: Extent, disk_bytes: u64) -> Placed {
@@ -506,6 +520,21 @@ fn remove_files(files: &dyn Files, numbers: &[u64]) -> Result<(), StorageError> 
         return Ok(());
     }
     files.sync_dir(segment::DIR).map_err(at(segment::DIR))
+}
+
+/// Of the segments that are not sealed removes those behind the first, if nothing is in them: what
+/// was to come into them is in the redo file.
+fn remove_successors(files: &dyn Files, unsealed: &mut Vec<u64>) -> Result<(), StorageError> {
+    for number in unsealed.split_off(unsealed.len().min(1)) {
+        let open = segment::open_active(files, number)?;
+        let last_sequence = segment::last_sequence(&open.database, number)?;
+        segment::close(open.database, number)?;
+        match last_sequence {
+            None => remove_files(files, &[number])?,
+            Some(_) => unsealed.push(number),
+        }
+    }
+    Ok(())
 }
 
 /// Learns from a journal entry where its chunks are, and returns what it has taken of its segment.
@@ -533,17 +562,17 @@ fn recover_active(
     sealed_last_sequence: u64,
     runs: &mut Runs,
     meta: &Meta,
-) -> Result<(Active, Written), StorageError> {
-    let mut written = Written { last_sequence: sealed_last_sequence, ..Written::default() };
+) -> Result<Active, StorageError> {
+    let mut filled = Filled { last_sequence: sealed_last_sequence, ..Filled::default() };
     let (applied, mut replayed) = (meta.applied(), 0_u64);
     let mut take = |sequence, effects: Effects| {
-        let last_sequence = written.last_sequence;
+        let last_sequence = filled.last_sequence;
         if sequence != last_sequence + 1 {
             return Err(StorageError::JournalGap { segment: number, last_sequence, sequence });
         }
-        written.last_sequence = sequence;
-        written.first_sequence.get_or_insert(sequence);
-        written.bytes += replay(number, &effects, runs);
+        filled.last_sequence = sequence;
+        filled.first_sequence.get_or_insert(sequence);
+        filled.bytes += replay(number, &effects, runs);
         if sequence > applied {
             replayed += 1;
             #[cfg(test)]
@@ -565,7 +594,7 @@ fn recover_active(
         let in_redo = groups.len();
         tracing::info!(segment = number, entries = replayed, in_redo, "replayed the journal");
     }
-    let active = Active::new(number, open);
-    groups.into_iter().for_each(|group| active.pending().push(group));
-    Ok((active, written))
+    let active = Active::new(number, open, filled);
+    groups.into_iter().for_each(|group| active.push(group));
+    Ok(active)
 }

@@ -1,10 +1,10 @@
 //! `meta.redb`: what all journals amount to, and the rare admin changes.
 //!
-//! Effects of commits are durable in the journal. Here they wait in memory ([`Pending`]) and are
-//! written about once a second in one durable transaction, with the sequence number up to which
-//! they are applied; a crash replays the journal from there. The alternative, a redb transaction
-//! without durability for each group, would cost a B-tree update a group and show readers
-//! nothing that memory does not.
+//! Effects of commits are durable in the journal. Here they wait in memory ([`pending::Pending`])
+//! and are written about once a second in one durable transaction, with the sequence number up to
+//! which they are applied; a crash replays the journal from there. The alternative, a redb
+//! transaction without durability for each group, would cost a B-tree update a group and show
+//! readers nothing that memory does not.
 
 mod pending;
 pub(super) mod rebuild;
@@ -13,12 +13,13 @@ pub(super) mod rows;
 mod salvage;
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 
-use self::pending::Pending;
+use self::pending::Waiting;
 pub use self::recovered::Recovered;
 use self::rows::{counter, decode, encode, ends_row, sealed, set_counter, unsealed};
 use super::files::{Backend, Files, OpenMode};
@@ -32,6 +33,8 @@ use super::tables::{
 };
 use super::unwind::guarded;
 use super::{StorageError, at};
+use crate::clock::Clock;
+use crate::limits::{META_FLUSH_MS, META_PENDING_BYTES};
 use crate::types::{GroupId, TopicId, TopicPartition};
 
 pub(super) const FILE: &str = "meta.redb";
@@ -44,7 +47,12 @@ const CLUSTER_ID: &str = "cluster-id";
 pub(super) struct Meta {
     /// `None` only after a failure to open it again.
     database: RwLock<Option<Database>>,
-    pending: RwLock<Pending>,
+    waiting: RwLock<Waiting>,
+    /// Held by who writes.
+    writing: Mutex<()>,
+    /// When the last write began, in the clock's monotonic time.
+    flushed: Mutex<Duration>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Drop for Meta {
@@ -59,7 +67,11 @@ impl Drop for Meta {
 }
 
 impl Meta {
-    pub(super) fn open(files: &dyn Files, new_cluster_id: &str) -> Result<Self, StorageError> {
+    pub(super) fn open(
+        files: &dyn Files,
+        new_cluster_id: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StorageError> {
         let names = files.list("").map_err(at("."))?;
         let new = format!("{FILE}.new");
         if names.contains(&new) {
@@ -75,8 +87,10 @@ impl Meta {
                 make_tables(transaction, new_cluster_id)
             })?
         };
-        let meta = Self { database: RwLock::new(Some(database)), pending: RwLock::default() };
-        meta.pending_mut().applied =
+        let flushed = Mutex::new(clock.monotonic());
+        let (database, waiting) = (RwLock::new(Some(database)), RwLock::default());
+        let meta = Self { database, waiting, writing: Mutex::default(), flushed, clock };
+        meta.waiting_mut().newer.applied =
             meta.read(|transaction| counter(&transaction.open_table(COUNTERS)?, APPLIED))?;
         Ok(meta)
     }
@@ -95,19 +109,33 @@ impl Meta {
 
     /// Sequence number of the last journal entry that is applied here, in the file or pending.
     pub(super) fn applied(&self) -> u64 {
-        self.pending().applied
+        self.waiting().newer.applied
     }
 
     /// Bytes of effects that wait in memory.
     pub(super) fn pending_bytes(&self) -> usize {
-        self.pending().bytes
+        self.waiting().newer.bytes
     }
 
     /// Takes in the effects of a journal entry that is durable.
     pub(super) fn apply(&self, sequence: u64, effects: Effects, bytes: usize) {
-        let mut pending = self.pending_mut();
-        pending.bytes += bytes;
-        pending.take(sequence, effects);
+        let newer = &mut self.waiting_mut().newer;
+        newer.bytes += bytes;
+        newer.take(sequence, effects);
+    }
+
+    /// When what waits should be flushed, in the clock's monotonic time; `None`: nothing waits.
+    pub(super) fn next_flush(&self) -> Option<Duration> {
+        match self.pending_bytes() {
+            0 => None,
+            META_PENDING_BYTES.. => Some(Duration::ZERO),
+            _ => Some(*self.flushed() + Duration::from_millis(META_FLUSH_MS)),
+        }
+    }
+
+    /// Whether it should be flushed now.
+    pub(super) fn is_to_flush(&self) -> bool {
+        self.next_flush().is_some_and(|at| at <= self.clock.monotonic())
     }
 
     /// Makes the pending effects durable here.
@@ -121,24 +149,23 @@ impl Meta {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StorageError> {
-        let write = |database: &Database| -> Result<T, redb::Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.flushed() = self.clock.monotonic();
+        let database = self.database();
+        let database = database.as_ref().ok_or(StorageError::Failed)?;
+        let waiting = self.waiting_mut().begin();
+        let write = || -> Result<T, redb::Error> {
             let mut transaction = database.begin_write()?;
             // Rare enough to pay the second fsync for an open in milliseconds after a crash.
             transaction.set_quick_repair(true);
-            self.pending().write(&transaction)?;
+            waiting.write(&transaction)?;
             let value = change(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
-        let value = {
-            let database = self.database();
-            let database = database.as_ref().ok_or(StorageError::Failed)?;
-            guarded(FILE, || write(database).map_err(at(FILE)))?
-        };
-        // The caller is the one writer, so nothing came in between.
-        let mut pending = self.pending_mut();
-        *pending = Pending { applied: pending.applied, ..Pending::default() };
-        Ok(value)
+        let written = guarded(FILE, || write().map_err(at(FILE)));
+        self.waiting_mut().end(written.is_ok());
+        written
     }
 
     /// Writes a topic's row, and those of its partitions from `first_new` on.
@@ -259,7 +286,7 @@ impl Meta {
 
     /// Takes note that the files of unlinked segments are gone for good.
     pub(super) fn removed(&self, numbers: &[u64]) {
-        self.pending_mut().removed.extend(numbers);
+        self.waiting_mut().newer.removed.extend(numbers);
     }
 
     pub(super) fn put_deployment(
@@ -309,8 +336,8 @@ impl Meta {
 
     /// A piece of state as the last durable commit left it.
     pub(super) fn state(&self, key: &StateKey) -> Result<Option<Bytes>, StorageError> {
-        if let Some(value) = self.pending().state.get(key) {
-            return Ok(value.clone());
+        if let Some(value) = self.waiting().state(key) {
+            return Ok(value);
         }
         let StateKey { pipeline, step, source, key } = key;
         let source_topic = source.topic.to_bytes();
@@ -383,12 +410,16 @@ impl Meta {
         self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending(&self) -> RwLockReadGuard<'_, Pending> {
-        self.pending.read().unwrap_or_else(PoisonError::into_inner)
+    fn flushed(&self) -> MutexGuard<'_, Duration> {
+        self.flushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending_mut(&self) -> RwLockWriteGuard<'_, Pending> {
-        self.pending.write().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> RwLockReadGuard<'_, Waiting> {
+        self.waiting.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting_mut(&self) -> RwLockWriteGuard<'_, Waiting> {
+        self.waiting.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -454,6 +485,14 @@ pub(super) enum Standing {
     Sealed(Vec<Moved>),
     /// It was not: the last journal entries that were sealed and that are applied here.
     Active { sealed: u64, applied: u64 },
+}
+
+/// Whether a segment is recorded as sealed.
+pub(super) fn is_sealed(database: &Database, number: u64) -> Result<bool, StorageError> {
+    let read = || -> Result<bool, redb::Error> {
+        Ok(database.begin_read()?.open_table(SEGMENTS)?.get(number)?.is_some())
+    };
+    guarded(FILE, || read().map_err(at(FILE)))
 }
 
 /// Takes note that records may be missing in a segment, if it was sealed.

@@ -8,13 +8,15 @@
 //!
 //! A [`Group`] is one thing: its chunks and one journal entry that carries everything else, made
 //! durable by one fsync. A large one is a transaction of redb; a small one is a record of the redo
-//! file and waits in memory, where readers find it, until [`StoreReader::settle`] writes it to redb
-//! together with its neighbours. When [`Store::commit`] returns `Ok`, all of it survives a crash;
+//! file and waits in memory, where readers find it, until [`StoreReader::catch_up`] writes it to
+//! redb together with its neighbours.
+//! When [`Store::commit`] returns `Ok`, all of it survives a crash;
 //! when it returns an error, nothing of it was acknowledged and the store takes no further group
 //! until [`Store::resume`] has taken it back to what was durable before.
 
 mod check;
 mod chunk;
+mod direct;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -62,7 +64,7 @@ pub use self::tables::{
     SettingsKey, SettingsRow, StateKey, TopicRow,
 };
 use crate::clock::Clock;
-use crate::limits::{META_FLUSH_MS, META_PENDING_BYTES, RUN_BYTES, SEGMENT_BYTES};
+use crate::limits::{META_PENDING_BYTES, RUN_BYTES, SEGMENT_BYTES};
 use crate::record::RecordBatch;
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
@@ -248,8 +250,6 @@ pub struct Group {
 pub struct Store {
     files: Arc<dyn Files>,
     reader: StoreReader,
-    clock: Arc<dyn Clock>,
-    flushed: Duration,
     failed: bool,
 }
 
@@ -270,7 +270,7 @@ impl Store {
         options: &StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovered), StorageError> {
-        let meta = Meta::open(&*files, &options.new_cluster_id)?;
+        let meta = Meta::open(&*files, &options.new_cluster_id, clock)?;
         let log = Log::open(Arc::clone(&files), options.segment_bytes, &meta)?;
         meta.flush()?;
         let recovered = meta.load()?;
@@ -279,8 +279,7 @@ impl Store {
             log.trim(*partition, *start);
         }
         let reader = StoreReader { meta: Arc::new(meta), log: Arc::new(log) };
-        let flushed = clock.monotonic();
-        Ok((Self { files, reader, clock, flushed, failed: false }, recovered))
+        Ok((Self { files, reader, failed: false }, recovered))
     }
 
     /// After a failed write: opens what can be read without writing, so that readers are served.
@@ -328,7 +327,7 @@ impl Store {
             let entry = group.effects.encode()?;
             let entry_bytes = entry.len();
             let sequence = reader.log.last_sequence() + 1;
-            reader.log.append(sequence, &group.chunks, entry)?;
+            reader.log.append(sequence, &group.chunks, entry, &reader.meta)?;
             for (partition, start) in &group.effects.starts {
                 reader.log.trim(*partition, *start);
             }
@@ -337,28 +336,20 @@ impl Store {
         })
     }
 
-    /// The work that may follow a commit without anyone waiting for it: rolls a full segment and
-    /// flushes `meta.redb` when it is due.
+    /// What is to follow a commit: has the next segment take the place of a full one, if
+    /// [`StoreReader::catch_up`] has made it. Takes no time, unless catching up is far behind.
     pub fn maintain(&mut self) -> Result<(), StorageError> {
-        let now = self.clock.monotonic();
-        let due = self.next_flush().is_some_and(|at| at <= now)
-            || self.reader.meta.pending_bytes() >= META_PENDING_BYTES;
         self.guarded(|reader| {
-            if reader.log.is_full() {
-                reader.log.roll(&reader.meta)?;
-            }
-            if due { reader.meta.flush() } else { Ok(()) }
-        })?;
-        if due {
-            self.flushed = now;
-        }
-        Ok(())
+            reader.log.begin_next();
+            let is_far_behind = reader.meta.pending_bytes() >= 2 * META_PENDING_BYTES;
+            if is_far_behind { reader.meta.flush() } else { Ok(()) }
+        })
     }
 
-    /// When [`Store::maintain`] wants to be called again, in the clock's monotonic time.
+    /// When `meta.redb` is to be flushed, by [`StoreReader::catch_up`], in the clock's monotonic
+    /// time; `None`: there is nothing to flush.
     pub fn next_flush(&self) -> Option<Duration> {
-        let waiting = self.reader.meta.pending_bytes() > 0;
-        waiting.then(|| self.flushed + Duration::from_millis(META_FLUSH_MS))
+        self.reader.meta.next_flush()
     }
 
     /// Adds a topic. Durable when it returns.
@@ -417,7 +408,7 @@ impl Store {
     pub fn close(mut self) -> Result<(), StorageError> {
         self.guarded(|reader| {
             reader.meta.flush()?;
-            reader.log.close()
+            reader.log.close(&reader.meta)
         })
     }
 
@@ -436,18 +427,20 @@ impl Store {
 }
 
 impl StoreReader {
-    /// Whether [`StoreReader::settle`] should be called soon, so that no commit must wait for it.
-    pub fn is_to_settle(&self) -> bool {
-        self.log.is_to_settle()
+    /// Whether [`StoreReader::catch_up`] should be called soon, so that no commit must wait for it.
+    pub fn is_behind(&self) -> bool {
+        self.log.is_behind() || self.meta.is_to_flush()
     }
 
-    /// Writes to the segment what commits have left in the redo file. Commits do not wait for it
-    /// as long as that has room.
+    /// Does what commits have left for later, as far as it is due: writes to the segment what is
+    /// in the redo file, seals a full segment and makes the next one, flushes `meta.redb`. Commits
+    /// do not wait for it as long as the redo file has room.
     ///
     /// Any error means that the disk cannot be trusted with more, as one of [`Store::commit`] does.
     /// Nothing is lost by it.
-    pub fn settle(&self) -> Result<(), StorageError> {
-        self.log.settle()
+    pub fn catch_up(&self) -> Result<(), StorageError> {
+        self.log.catch_up(&self.meta)?;
+        if self.meta.is_to_flush() { self.meta.flush() } else { Ok(()) }
     }
 
     /// Reads batches of a partition from the one that contains `from`, each one's CRC checked;

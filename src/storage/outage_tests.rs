@@ -38,13 +38,12 @@ impl Work {
         self.end += records;
         self.clock.advance(Duration::from_millis(300));
         self.store.maintain()?;
-        let reader = self.store.reader();
-        let settled = if reader.is_to_settle() { reader.settle() } else { Ok(()) };
-        if settled.is_err() {
+        let caught_up = self.store.reader().catch_up();
+        if caught_up.is_err() {
             // As the committer does.
             self.store.reopen().unwrap();
         }
-        settled
+        caught_up
     }
 
     /// What a reader sees now.

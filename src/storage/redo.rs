@@ -100,7 +100,7 @@ impl RedoLog {
             files.rename(&name, FILE)?;
             files.sync_dir("")?;
         }
-        let file = files.open(FILE, OpenMode::Existing)?;
+        let file = files.open_direct(FILE)?;
         let half_bytes = file.len()? / 2 / ALIGN as u64 * ALIGN as u64;
         let halves = [Half::anew(), Half::anew()];
         let state = State { halves, current: 0, buffer: Vec::new() };

@@ -101,7 +101,7 @@ impl Store {
             let entry = effects.encode()?;
             let entry_bytes = entry.len();
             let sequence = reader.log.last_sequence() + 1;
-            reader.log.replace(sequence, &chunks, &effects.moved, entry)?;
+            reader.log.replace(sequence, &chunks, &effects.moved, entry, &reader.meta)?;
             reader.meta.apply(sequence, effects, entry_bytes);
             Ok(())
         })?;

@@ -180,6 +180,12 @@ pub(super) fn create(files: &dyn Files, number: u64) -> Result<ActiveSegment, St
     open_file(number, file)
 }
 
+/// Closes a segment, so that nothing must be repaired when it is opened.
+pub(super) fn close(database: Database, number: u64) -> Result<(), StorageError> {
+    let name = file_name(number);
+    guarded(&name, || database.close().map_err(at(&name)))
+}
+
 /// Opens a segment as the active one. After a crash redb repairs it first.
 pub(super) fn open_active(files: &dyn Files, number: u64) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);

@@ -11,6 +11,11 @@ const HEAD_BYTES: usize = 4096;
 /// What is written without a sync in between, bytes: syncing 4 MiB at once took between one and
 /// four times as long as syncing them one by one.
 const SYNC_BYTES: usize = 1 << 20;
+/// The least of it for who writes behind others' backs: a sync of theirs that comes meanwhile waits
+/// for as much.
+const SYNC_BYTES_BEHIND: usize = 32 << 10;
+/// How much more than others that is.
+const SYNC_OF_OTHERS: usize = 8;
 
 /// Clones share the file.
 #[derive(Debug, Clone)]
@@ -19,6 +24,8 @@ pub(super) struct SegmentFile {
     head: Arc<Mutex<Head>>,
     /// Bytes written since the last sync.
     unsynced: Arc<AtomicUsize>,
+    /// How many there may be.
+    sync_bytes: Arc<AtomicUsize>,
 }
 
 /// The first page as it is, and as it was at the last sync.
@@ -35,7 +42,15 @@ impl SegmentFile {
         file.read(0, &mut now)?;
         let head = Head { synced: now.clone(), now };
         let head = Arc::new(Mutex::new(head));
-        Ok(Self { file: Arc::from(file), head, unsynced: Arc::default() })
+        let sync_bytes = Arc::new(AtomicUsize::new(SYNC_BYTES));
+        Ok(Self { file: Arc::from(file), head, unsynced: Arc::default(), sync_bytes })
+    }
+
+    /// What is written from now on is written behind the backs of others, who sync about so many
+    /// bytes at a time; `None`: it is not.
+    pub(super) fn set_behind(&self, others: Option<usize>) {
+        let bytes = |others: usize| (others * SYNC_OF_OTHERS).clamp(SYNC_BYTES_BEHIND, SYNC_BYTES);
+        self.sync_bytes.store(others.map_or(SYNC_BYTES, bytes), Ordering::Relaxed);
     }
 
     /// Takes back what was committed since the last sync, in the same file opened anew. Pages that
@@ -84,7 +99,8 @@ impl StorageBackend for SegmentFile {
             self.lock().now[offset..offset + length].copy_from_slice(&data[..length]);
         }
         self.file.write(offset, data)?;
-        if self.unsynced.fetch_add(data.len(), Ordering::Relaxed) + data.len() >= SYNC_BYTES {
+        let unsynced = self.unsynced.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        if unsynced >= self.sync_bytes.load(Ordering::Relaxed) {
             self.unsynced.store(0, Ordering::Relaxed);
             self.file.sync_data()?;
         }

@@ -1,6 +1,7 @@
 //! The store as a whole: what comes back after a close, a roll, a crash at any write.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::*;
 use crate::clock::ManualClock;
@@ -118,6 +119,12 @@ fn everything_comes_back_after_a_close() {
     assert_eq!(store.reserve_producer_ids(1).unwrap(), 10);
 }
 
+/// All that is to follow a commit.
+pub(super) fn maintain(store: &mut Store) -> Result<(), StorageError> {
+    store.maintain()?;
+    store.reader().catch_up()
+}
+
 #[test]
 fn a_full_segment_is_sealed_and_still_read() {
     let files = Arc::new(MemoryFiles::new());
@@ -127,7 +134,7 @@ fn a_full_segment_is_sealed_and_still_read() {
     store.create_topic(&topic).unwrap();
     for from in (0..100).step_by(5) {
         store.commit(group(partition, from, 5, 3_000)).unwrap();
-        store.maintain().unwrap();
+        maintain(&mut store).unwrap();
     }
     let expected: Vec<Offset> = (0..100).collect();
     assert_eq!(offsets(&store.reader(), partition, 0), expected);
@@ -250,7 +257,7 @@ fn groups_outlive_the_redo_file_that_they_went_through() {
             assert_eq!(offsets(&store.reader(), partition, 0).len(), usize::try_from(end).unwrap());
         }
         if end % 3 == 0 {
-            store.maintain().unwrap();
+            maintain(&mut store).unwrap();
         }
         if end % 10 == 0 {
             let ends = BTreeMap::from([(partition, end)]);
@@ -297,7 +304,7 @@ fn work(files: &MemoryFiles, random: &mut fastrand::Rng) -> (Acknowledged, bool)
         done.ends.insert(partition, from + records);
         done.attempted = None;
         clock.advance(Duration::from_millis(300));
-        if store.maintain().is_err() {
+        if maintain(&mut store).is_err() {
             return (done, false);
         }
     }
@@ -374,10 +381,10 @@ fn one_second_of_effects_waits_in_memory_at_most() {
     assert_eq!(store.next_flush(), None);
     store.commit(group(partition, 0, 1, 10)).unwrap();
     assert_eq!(store.next_flush(), Some(Duration::from_secs(1)));
-    store.maintain().unwrap();
+    maintain(&mut store).unwrap();
     assert!(store.next_flush().is_some());
     clock.advance(Duration::from_secs(1));
-    store.maintain().unwrap();
+    maintain(&mut store).unwrap();
     assert_eq!(store.next_flush(), None);
 }
 
@@ -402,6 +409,120 @@ fn a_newer_format_is_refused_by_name() {
     let checked = super::check::check(Arc::clone(&files), clock()).unwrap();
     let refused = repair(&files, &checked).unwrap_err();
     assert!(matches!(refused, StorageError::Format { found, .. } if found == newer), "{refused}");
+}
+
+/// A store whose segment is full, with what is to follow it made.
+fn with_successor() -> (Arc<MemoryFiles>, Store, TopicPartition) {
+    let files = Arc::new(MemoryFiles::new());
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let (mut store, _) = Store::open(files.clone(), &options(64 << 10), clock()).unwrap();
+    store.create_topic(&topic).unwrap();
+    let mut end = 0;
+    while files.list("segments").unwrap().len() == 1 {
+        store.commit(group(partition, end, 5, 3_000)).unwrap();
+        store.reader().catch_up().unwrap();
+        end += 5;
+    }
+    (files, store, partition)
+}
+
+#[test]
+fn commits_and_readers_go_on_while_a_full_segment_is_not_sealed() {
+    let (files, mut store, partition) = with_successor();
+    let next = i64::try_from(offsets(&store.reader(), partition, 0).len()).unwrap();
+    store.maintain().unwrap();
+    store.commit(group(partition, next, 1, 10)).unwrap();
+    let active = |store: &Store| {
+        let segments = store.reader().segments();
+        segments.into_iter().filter(|s| s.active).map(|s| s.segment).collect::<Vec<_>>()
+    };
+    assert_eq!(active(&store), [1, 2]);
+    let expected: Vec<Offset> = (0..=next).collect();
+    assert_eq!(offsets(&store.reader(), partition, 0), expected);
+    let (crashed, _) =
+        Store::open(Arc::new(files.crash_image(|n| n - 1)), &options(64 << 10), clock()).unwrap();
+    assert_eq!(offsets(&crashed.reader(), partition, 0), expected, "after a crash");
+    assert_eq!(active(&crashed), [1]);
+    store.reader().catch_up().unwrap();
+    assert_eq!(active(&store), [2]);
+    assert_eq!(offsets(&store.reader(), partition, 0), expected, "once it is sealed");
+}
+
+#[test]
+fn readers_are_served_at_every_moment_while_segments_are_sealed() {
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let files = Arc::new(MemoryFiles::new());
+    let (mut store, _) = Store::open(files, &options(64 << 10), clock()).unwrap();
+    store.create_topic(&topic).unwrap();
+    let (reader, end) = (store.reader(), AtomicI64::new(0));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for from in (0..3_000).step_by(5) {
+                store.commit(group(partition, from, 5, 3_000)).unwrap();
+                end.store(from + 5, Ordering::Release);
+                maintain(&mut store).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let until = end.load(Ordering::Acquire);
+            for at in [until - 5, until - 20, until - 40].into_iter().filter(|at| *at >= 0) {
+                assert!(!reader.read(partition, at, until, 1).unwrap().is_empty());
+            }
+        }
+    });
+    assert!(reader.segments().len() > 100);
+}
+
+#[test]
+fn who_commits_and_who_catches_up_do_not_get_in_each_others_way() {
+    let topic = topic("t", 1);
+    let partition = TopicPartition { topic: topic.id, partition: 0 };
+    let files = Arc::new(MemoryFiles::new());
+    let (mut store, _) = Store::open(files.clone(), &options(64 << 10), clock()).unwrap();
+    store.create_topic(&topic).unwrap();
+    let (reader, end) = (store.reader(), 5_000);
+    let behind = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for from in 0..end {
+                store.commit(group(partition, from, 1, 3_000)).unwrap();
+                behind.store(store.reader().is_behind(), Ordering::Relaxed);
+                store.maintain().unwrap();
+                if from % 20 == 0 {
+                    store.roll().unwrap();
+                }
+            }
+        });
+        while !writer.is_finished() {
+            if behind.load(Ordering::Relaxed) {
+                reader.catch_up().unwrap();
+            }
+        }
+    });
+    let expected: Vec<Offset> = (0..end).collect();
+    assert_eq!(offsets(&reader, partition, 0), expected);
+    let image = Arc::new(files.crash_image(|n| n - 1));
+    let (crashed, _) = Store::open(image, &options(64 << 10), clock()).unwrap();
+    assert_eq!(offsets(&crashed.reader(), partition, 0), expected, "after a crash");
+}
+
+#[test]
+fn a_damaged_successor_is_set_aside() {
+    let (files, store, partition) = with_successor();
+    let expected = offsets(&store.reader(), partition, 0);
+    drop(store);
+    let file = files.open("segments/0000000002.redb", OpenMode::Existing).unwrap();
+    file.write(0, &[7; 4096]).unwrap();
+    file.sync_data().unwrap();
+    Store::open(files.clone(), &options(64 << 10), clock()).unwrap_err();
+    let all: Arc<dyn Files> = files.clone();
+    let checked = super::check::check(Arc::clone(&all), clock()).unwrap();
+    assert_eq!(repair(&all, &checked).unwrap().replaced, ["segments/0000000002.redb"]);
+    assert_eq!(files.list("damaged").unwrap(), ["0000000002.redb"]);
+    let (store, _) = Store::open(files, &options(64 << 10), clock()).unwrap();
+    assert_eq!(offsets(&store.reader(), partition, 0), expected);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tests::{clock, group, offsets, options, topic};
+use super::tests::{clock, group, maintain, offsets, options, topic};
 use super::*;
 use crate::record::{Retained, split_batches};
 
@@ -61,7 +61,7 @@ fn try_work(
         }
         done.attempted = None;
         clock.advance(Duration::from_millis(300));
-        store.maintain()?;
+        maintain(&mut store)?;
     }
     Ok(())
 }
@@ -326,7 +326,7 @@ fn reads_of_lookups(chunks: i64) -> (u64, u64) {
     store.create_topic(&topic).unwrap();
     for offset in 0..chunks {
         store.commit(group(partition, offset, 1, 8_000)).unwrap();
-        store.maintain().unwrap();
+        maintain(&mut store).unwrap();
     }
     store.roll().unwrap();
     drop(store);

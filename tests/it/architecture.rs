@@ -69,7 +69,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("snap", &["record"]),
     ("zstd", &["record"]),
     ("postcard", &["storage", "pipeline"]),
-    ("rustix", &["storage", "plugin"]),
+    ("rustix", &["storage", "plugin", "broker"]),
 ];
 
 /// Rooms without a runtime.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use redb::{Builder, ReadOnlyDatabase};
 
 use super::Log;
+use super::active::Active;
 use crate::limits::OPEN_SEGMENTS;
 use crate::record::RecordBatch;
 use crate::storage::files::{Backend, OpenMode};
@@ -103,7 +104,7 @@ impl Log {
         run: &Run,
         error: StorageError,
     ) -> StorageError {
-        let is_sealed = run.segment != self.active().number;
+        let is_sealed = !self.is_unsealed(run.segment);
         match error {
             StorageError::Damaged { .. } | StorageError::File { .. }
                 if is_sealed || matches!(error, StorageError::Damaged { .. }) =>
@@ -153,36 +154,30 @@ impl Log {
     pub(in crate::storage) fn is_sealed_run(&self, partition: TopicPartition, run: &Run) -> bool {
         let now = self.runs().at(partition, run.first_offset);
         let place = |run: &Run| (run.segment, run.first_offset, run.end_offset);
-        now.is_some_and(|now| place(&now) == place(run)) && run.segment != self.active().number
+        now.is_some_and(|now| place(&now) == place(run)) && !self.is_unsealed(run.segment)
     }
 
-    /// Reads a range where it is: of the active segment what is in the file, or, for who begins
-    /// behind that, what is pending. `read` is told how far the range then goes.
+    fn is_unsealed(&self, number: u64) -> bool {
+        self.find_unsealed(number).is_some()
+    }
+
+    fn find_unsealed(&self, number: u64) -> Option<Arc<Active>> {
+        let unsealed = self.unsealed();
+        let mut both = unsealed.retiring.iter().chain([&unsealed.active]);
+        both.find(|segment| segment.number == number).cloned()
+    }
+
+    /// Reads a range where it is. `read` is told how far the range then goes.
     fn with_segment<T>(
         &self,
         number: u64,
         range: ReadRange,
-        read: impl FnOnce(Source<'_>, ReadRange) -> Result<T, StorageError>,
+        read: impl Fn(Source<'_>, ReadRange) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let name = segment::file_name(number);
-        {
-            let active = self.active();
-            // Without a database it may be sealed, and its successor not made for want of room.
-            let is_sealed = || self.disk_bytes().contains_key(&number);
-            if active.number == number && (active.database.is_some() || !is_sealed()) {
-                let ReadRange { partition, from, until, max_bytes, .. } = range;
-                let pending = active.pending();
-                let first_pending = pending.first_offset(partition).unwrap_or(Offset::MAX);
-                if first_pending <= from {
-                    let chunks = pending.chunks(partition, (from, until), max_bytes);
-                    drop(pending);
-                    drop(active);
-                    return read(Source::Memory(&chunks), range);
-                }
-                drop(pending);
-                let range = ReadRange { until: until.min(first_pending), ..range };
-                return guarded(&name, || read(Source::File(active.database()?), range));
-            }
+        let unsealed = self.find_unsealed(number);
+        if let Some(result) = unsealed.and_then(|segment| segment.read(range, &read)) {
+            return result;
         }
         let result = guarded(&name, || read(Source::File(&*self.sealed(number)?), range));
         if let Err(StorageError::Damaged { .. }) = result {

@@ -1,6 +1,7 @@
 //! Effects that are in the journal and not yet in the file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{ReadableTable, WriteTransaction};
@@ -16,7 +17,7 @@ use crate::storage::tables::{
 use crate::types::{GroupId, Offset, TopicPartition};
 
 /// New values by key; `None` removes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(in crate::storage) struct Pending {
     pub(in crate::storage) applied: u64,
     pub(in crate::storage) bytes: usize,
@@ -31,7 +32,54 @@ pub(in crate::storage) struct Pending {
     pub(in crate::storage) removed: Vec<u64>,
 }
 
+/// What waits, and what of it is being written at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) newer: Pending,
+    writing: Option<Arc<Pending>>,
+}
+
+impl Waiting {
+    /// What is to be written now.
+    pub(super) fn begin(&mut self) -> Arc<Pending> {
+        let rest = Pending { applied: self.newer.applied, ..Pending::default() };
+        let writing = Arc::new(std::mem::replace(&mut self.newer, rest));
+        Arc::clone(self.writing.insert(writing))
+    }
+
+    /// It is in the file, or waits again.
+    pub(super) fn end(&mut self, written: bool) {
+        if let Some(older) = self.writing.take()
+            && !written
+        {
+            let newer = std::mem::take(&mut self.newer);
+            self.newer = Arc::unwrap_or_clone(older);
+            self.newer.extend(newer);
+        }
+    }
+
+    /// The new value of a piece of state, if it has one.
+    pub(super) fn state(&self, key: &StateKey) -> Option<Option<Bytes>> {
+        let writing = || self.writing.as_ref()?.state.get(key);
+        self.newer.state.get(key).or_else(writing).cloned()
+    }
+}
+
 impl Pending {
+    /// Adds what came later.
+    fn extend(&mut self, newer: Self) {
+        self.applied = newer.applied;
+        self.bytes += newer.bytes;
+        self.ends.extend(newer.ends);
+        self.starts.extend(newer.starts);
+        self.compacted.extend(newer.compacted);
+        self.producers.extend(newer.producers);
+        self.offsets.extend(newer.offsets);
+        self.state.extend(newer.state);
+        self.groups.extend(newer.groups);
+        self.removed.extend(newer.removed);
+    }
+
     /// Takes in the effects of the next journal entry.
     pub(in crate::storage) fn take(&mut self, sequence: u64, effects: Effects) {
         self.applied = sequence;
