@@ -14,8 +14,9 @@ use millstream::kafka::messages::{
 };
 use millstream::record::split_batches;
 
-use super::{Alarm, PARTITIONS, World};
+use super::{Alarm, PARTITIONS, World, found};
 use crate::client::Client;
+use crate::ledger::FoundRecord;
 
 const GROUP: &str = "readers";
 /// What a consumer that reads "in" sends: version, topics, user data.
@@ -181,9 +182,9 @@ fn read_on(
     let mut read = Vec::new();
     for batch in split_batches(data.records.unwrap().into_bytes()) {
         for record in batch.unwrap().records().unwrap().map(Result::unwrap) {
-            let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
             if record.offset >= from {
-                read.push((record.offset, record.value.map(text)));
+                let FoundRecord { offset, value, .. } = found(record);
+                read.push((offset, value));
             }
         }
     }

@@ -153,8 +153,7 @@ pub(super) fn come_and_go(world: &World) {
         }
         // A plain batch: it is there or not.
         let place = (name.clone(), 0);
-        let batch =
-            stays.then(|| world.told().ledger.send(place, PRODUCER + number, records.clone()));
+        let batch = stays.then(|| world.told().send(place, PRODUCER + number, &records));
         let produced = world.connect().and_then(|mut client| {
             client.produce(&name, 0, &build(&records, None, Compression::None))
         });

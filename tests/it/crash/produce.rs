@@ -110,7 +110,7 @@ pub(super) fn run(world: &World, who: &Producer) {
             2 if !who.is_bulky() => Compression::Zstd,
             _ => Compression::None,
         };
-        let batch = world.told().ledger.send(place.clone(), who.number, records.clone());
+        let batch = world.told().send(place.clone(), who.number, &records);
         let mut attempt = || -> io::Result<i64> {
             let mut connected = match client.take() {
                 Some(connected) => connected,
