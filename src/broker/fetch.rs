@@ -45,6 +45,14 @@ impl PartitionRead {
         }
         Ok(records)
     }
+
+    /// The offset to read on from, which is `from` if nothing was read. Compaction may have taken
+    /// the last records of a batch, and who asked for them would get that batch again.
+    pub fn next_offset(&self, from: Offset) -> Result<Offset, BatchError> {
+        let batches = self.batches.iter().cloned().flat_map(split_batches);
+        let last = batches.last().transpose()?;
+        Ok(last.map_or(from, |batch| batch.next_offset()))
+    }
 }
 
 /// Why a partition could not be read.

@@ -159,9 +159,8 @@ impl Client {
         partition: i32,
         offset: i64,
     ) -> io::Result<(Vec<Record>, i64)> {
-        let mut records: Vec<Record> = Vec::new();
+        let (mut records, mut from): (Vec<Record>, _) = (Vec::new(), offset);
         loop {
-            let from = records.last().map_or(offset, |last| last.offset + 1);
             let mut response = self.fetch(topic, partition, from, 0)?;
             let data = response.responses.remove(0).partitions.remove(0);
             assert_eq!(data.error_code, ErrorCode::None);
@@ -170,8 +169,11 @@ impl Client {
                 return Ok((records, data.high_watermark));
             }
             for batch in split_batches(bytes) {
-                let batch = batch.unwrap().records().unwrap().map(Result::unwrap);
-                records.extend(batch.filter(|record| record.offset >= from));
+                let batch = batch.unwrap();
+                let read = batch.records().unwrap().map(Result::unwrap);
+                records.extend(read.filter(|record| record.offset >= from));
+                // Of a batch that was compacted the last records may be gone.
+                from = batch.next_offset();
             }
         }
     }

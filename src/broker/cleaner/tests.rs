@@ -240,6 +240,21 @@ fn the_last_record_of_each_key_stays() {
 }
 
 #[test]
+fn who_reads_on_gets_past_a_batch_whose_last_records_are_gone() {
+    let mut rig = Rig::new();
+    let table = rig.topic("table", &COMPACT);
+    rig.produce(table, &[(Some("a"), Some("1")), (Some("b"), Some("1"))]);
+    rig.produce(table, &[(Some("b"), Some("2"))]);
+    rig.seal_by_age();
+    assert_eq!(rig.table(table), [("a".into(), "1".into(), 0), ("b".into(), "2".into(), 2)]);
+    let read = rig.broker.read_blocking(table, 1, 1).unwrap();
+    assert!(read.records(1).unwrap().is_empty(), "it is the batch that had this offset");
+    assert_eq!(read.next_offset(1).unwrap(), 2);
+    let end = rig.broker.read_blocking(table, 3, 1).unwrap();
+    assert_eq!(end.next_offset(3).unwrap(), 3, "nothing is there");
+}
+
+#[test]
 fn a_tombstone_stays_for_its_time() {
     let mut rig = Rig::new();
     let table = rig.topic("table", &COMPACT);

@@ -89,8 +89,8 @@ impl Tail {
                 }
             };
             let records = read.records(*offset)?;
-            if let Some(last) = records.last() {
-                *offset = last.offset + 1;
+            *offset = read.next_offset(*offset)?;
+            if !records.is_empty() {
                 found.push(Records { topic: topic.clone(), partition: *partition, records });
             }
         }
