@@ -34,6 +34,9 @@ enum Fate {
     Unsure,
     /// Its first record has this offset.
     Acknowledged(i64),
+    /// It was acknowledged after the moment that is looked at: its first record has this offset if
+    /// its partition reached as far.
+    Later(i64),
     /// It was not done and is not to be found.
     Refused,
 }
@@ -218,7 +221,11 @@ impl Ledger {
         let mut told = Self { consumed: before.consumed.clone(), ..self.clone() };
         told.seen = before.seen.clone();
         for (number, batch) in told.batches.iter_mut().enumerate() {
-            batch.fate = before.batches.get(number).map_or(Fate::Unsure, |batch| batch.fate);
+            let fate = before.batches.get(number).map_or(Fate::Unsure, |batch| batch.fate);
+            batch.fate = match (fate, batch.fate) {
+                (Fate::Unsure, Fate::Acknowledged(base)) => Fate::Later(base),
+                _ => fate,
+            };
         }
         told
     }
@@ -248,7 +255,7 @@ impl Ledger {
                 self.check_found(place, *policy, partition, &mut verdict);
             }
         }
-        let last_of_keys = self.last_of_keys(&verdict);
+        let last_of_keys = self.last_of_keys(found, &verdict);
         for number in 0..self.batches.len() {
             self.check_batch(number, found, &last_of_keys, &mut verdict);
         }
@@ -293,7 +300,7 @@ impl Ledger {
             let batch = &self.batches[number];
             let base = offset - index as i64;
             let expected = match batch.fate {
-                Fate::Acknowledged(expected) => Some(expected),
+                Fate::Acknowledged(expected) | Fate::Later(expected) => Some(expected),
                 Fate::Unsure => Some(*verdict.applied.entry(number).or_insert(base)),
                 Fate::Refused => None,
             };
@@ -337,14 +344,7 @@ impl Ledger {
     ) {
         let batch = &self.batches[number];
         let acknowledged = matches!(batch.fate, Fate::Acknowledged(_));
-        let base = match batch.fate {
-            Fate::Acknowledged(base) => base,
-            Fate::Unsure => match verdict.applied.get(&number) {
-                Some(base) => *base,
-                None => return,
-            },
-            Fate::Refused => return,
-        };
+        let Some(base) = self.base(number, found, verdict) else { return };
         let Some(policy) = self.policies.get(&batch.place.0) else { return };
         let kind: fn(&mut Verdict) -> &mut u64 =
             if acknowledged { |v| &mut v.lost } else { |v| &mut v.half_applied };
@@ -373,17 +373,24 @@ impl Ledger {
         }
     }
 
+    /// The offset of a batch's first record, if it is known that it was written.
+    fn base(&self, number: usize, found: &Found, verdict: &Verdict) -> Option<i64> {
+        let batch = &self.batches[number];
+        match batch.fate {
+            Fate::Acknowledged(base) => Some(base),
+            Fate::Later(base) => {
+                found.get(&batch.place).is_some_and(|found| base < found.end).then_some(base)
+            }
+            Fate::Unsure => verdict.applied.get(&number).copied(),
+            Fate::Refused => None,
+        }
+    }
+
     /// The last offset of each key in compacted topics, as far as it is known that it was written.
-    fn last_of_keys(&self, verdict: &Verdict) -> LastOfKeys<'_> {
+    fn last_of_keys(&self, found: &Found, verdict: &Verdict) -> LastOfKeys<'_> {
         let mut last = LastOfKeys::new();
         for (number, batch) in self.batches.iter().enumerate() {
-            let base = match batch.fate {
-                Fate::Acknowledged(base) => base,
-                _ => match verdict.applied.get(&number) {
-                    Some(base) => *base,
-                    None => continue,
-                },
-            };
+            let Some(base) = self.base(number, found, verdict) else { continue };
             if self.policies.get(&batch.place.0) == Some(&Policy::Compacted) {
                 for (offset, record) in (base..).zip(&batch.records) {
                     let last = last.entry((&batch.place, record.key.as_deref())).or_default();

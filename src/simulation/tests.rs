@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::damage::{Tally, try_copies as try_copies_of};
 use super::every_write::{Fault, operations, with_fault};
+use super::ledger::{Found, FoundPartition, FoundRecord, Ledger, Policy, Sent};
 use super::{Plan, Report, simulate};
 use crate::planted::{self, Bug};
 
@@ -171,4 +172,38 @@ fn all_images() {
     println!("seeds {first}..{seed}: {sum:#?}");
     println!("opened in ms: p50 {} p99 {} max {}", at(0.5), at(0.99), at(1.0));
     println!("took {:?}", started.elapsed());
+}
+
+#[test]
+fn what_was_acknowledged_after_a_copy_is_in_it_if_it_reaches_as_far() {
+    let place = ("table".to_owned(), 0);
+    let sent = |key: &str, value: Option<&str>| Sent {
+        key: Some(key.to_owned()),
+        value: value.map(str::to_owned),
+    };
+    let mut ledger = Ledger::default();
+    ledger.topic("table", Policy::Compacted);
+    let send = |ledger: &mut Ledger, base, records| {
+        let batch = ledger.send(place.clone(), 0, records);
+        ledger.acknowledge(batch, base).unwrap();
+    };
+    send(&mut ledger, 0, vec![sent("a", Some("1"))]);
+    let before = ledger.clone();
+    send(&mut ledger, 1, vec![sent("b", Some("2")), sent("a", None)]);
+    send(&mut ledger, 3, vec![sent("b", Some("3"))]);
+    let told = ledger.told_before(&before);
+    let check = |end, records: &[(i64, &str, &str)]| {
+        let records = records.iter().map(|(offset, key, value)| FoundRecord {
+            offset: *offset,
+            key: Some((*key).to_owned()),
+            value: Some((*value).to_owned()),
+        });
+        let partition = FoundPartition { end, records: records.collect(), ..Default::default() };
+        told.check(&Found::from([(place.clone(), partition)]))
+    };
+    // Compaction has taken the batch with the tombstone of "a", whose time was over.
+    assert_eq!(check(4, &[(3, "b", "3")]).objections, [""; 0]);
+    assert_eq!(check(1, &[(0, "a", "1")]).objections, [""; 0]);
+    assert_eq!(check(1, &[]).lost, 1, "the copy ends before the tombstone");
+    assert_eq!(check(4, &[(1, "b", "2")]).half_applied, 1, "the last of a key is not there");
 }

@@ -53,13 +53,13 @@ fn copy_a_broker_at_work(copies: u32) -> (u64, u64) {
             let (copy, data) = (place("copy"), place("restored"));
             let before = world.told().ledger.clone();
             succeeded(&broker.run(&["backup", "--to", copy.to_str().unwrap()]));
-            let ledger = world.told().ledger.told_before(&before);
             let report = succeeded(&run(&["check", copy.to_str().unwrap()]));
             assert!(report.contains("everything is as it was written"), "{report}");
             let restore = ["restore", copy.to_str().unwrap(), "--data", data.to_str().unwrap()];
             succeeded(&run(&restore));
             let restored = Broker::start_in(&data, &args);
             manage::caught_up(&restored);
+            let ledger = world.told().ledger.told_before(&before);
             let verdict = check(&restored, &ledger, &[]);
             assert!(verdict.objections.is_empty(), "{:#?}", verdict.objections);
             acknowledged += verdict.acknowledged;
