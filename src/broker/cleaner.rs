@@ -166,7 +166,13 @@ impl Cleaner {
             let segment = gone.segment;
             let _ = hand.run(move |committer| committer.admin(|store| store.unlink(segment)));
         }
-        self.roll_if_due(hand, &segments, &topics, now);
+        // Two are active as long as the first is full and not sealed yet: that is to come first.
+        let is_sealing = segments.iter().filter(|s| s.active).count() > 1;
+        if is_sealing {
+            let _ = hand.run(|committer| committer.maintain());
+        } else {
+            self.roll_if_due(hand, &segments, &topics, now);
+        }
         let is_short = self.shared.look_at_room().is_some();
         if is_short {
             // Begun before; what is chosen now fits in what is left.
@@ -183,7 +189,7 @@ impl Cleaner {
         self.urgent = excess_bytes(&sealed) > segment_bytes;
         if let Some(segment) = to_empty(&sealed, segment_bytes) {
             self.emptying = Some((segment, self.shared.store.runs_of_segment(segment).into()));
-        } else if !is_short {
+        } else if !is_short && !is_sealing {
             let active = segments.iter().find(|s| s.active).map_or(0, |s| s.segment);
             self.choose_pass(hand, &topics, active, now_ms);
         }

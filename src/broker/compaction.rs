@@ -39,7 +39,7 @@ pub(super) fn need(
     let clean = runs.partition_point(|run| run.end_offset <= compacted);
     let (clean, dirty) = runs.split_at(clean);
     let age_ms = |run: &Run| now_ms.saturating_sub(run.max_timestamp);
-    let may = |run: &&Run| run.segment != active && age_ms(run) >= config.min_compaction_lag_ms;
+    let may = |run: &&Run| run.segment < active && age_ms(run) >= config.min_compaction_lag_ms;
     let bytes = |runs: &[Run]| runs.iter().map(|run| run.bytes).sum::<u64>() as f64;
     let cleanable = &dirty[..dirty.iter().take_while(may).count()];
     let expired = |run: &Run| run.horizon_ms <= now_ms;
@@ -57,7 +57,7 @@ pub(super) fn need(
         _ => return Need::Nothing,
     };
     // What was moved there lately must not be left out.
-    if clean.iter().any(|run| run.segment == active) {
+    if clean.iter().any(|run| run.segment >= active) {
         return Need::Seal;
     }
     Need::Pass { upto, dirty_ratio }

@@ -71,6 +71,7 @@ pub(super) struct Log {
 }
 
 /// Nobody holds the lock around it for longer than it takes to look.
+#[derive(Clone)]
 struct Unsealed {
     active: Arc<Active>,
     /// The one before it: full, and not closed and recorded as sealed yet.
@@ -335,6 +336,7 @@ impl Log {
     pub(super) fn catch_up(&self, meta: &Meta) -> Result<(), StorageError> {
         {
             let _writing = self.writing();
+            meta.may_write()?;
             self.retire(meta)?;
             // The next segment may have begun just now: its groups wait for the one before it.
             let active = {
@@ -417,11 +419,9 @@ impl Log {
 
     /// How the segments are filled, by number.
     pub(super) fn segments(&self) -> Vec<SegmentUse> {
+        // In this order: one that is sealed in between is in both, and not in neither.
+        let Unsealed { active, retiring } = self.unsealed().clone();
         let mut disk_bytes = self.disk_bytes().clone();
-        let (active, retiring) = {
-            let unsealed = self.unsealed();
-            (Arc::clone(&unsealed.active), unsealed.retiring.clone())
-        };
         for segment in retiring.iter().chain([&active]) {
             disk_bytes.insert(segment.number, segment.filled().bytes);
         }

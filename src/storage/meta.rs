@@ -13,6 +13,7 @@ pub(super) mod rows;
 mod salvage;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(super) struct Meta {
     /// When the last write began, in the clock's monotonic time.
     flushed: Mutex<Duration>,
     clock: Arc<dyn Clock>,
+    /// An earlier write failed, here or in the log.
+    halted: AtomicBool,
 }
 
 impl Drop for Meta {
@@ -89,7 +92,8 @@ impl Meta {
         };
         let flushed = Mutex::new(clock.monotonic());
         let (database, waiting) = (RwLock::new(Some(database)), RwLock::default());
-        let meta = Self { database, waiting, writing: Mutex::default(), flushed, clock };
+        let (writing, halted) = (Mutex::default(), AtomicBool::new(false));
+        let meta = Self { database, waiting, writing, flushed, clock, halted };
         meta.waiting_mut().newer.applied =
             meta.read(|transaction| counter(&transaction.open_table(COUNTERS)?, APPLIED))?;
         Ok(meta)
@@ -105,6 +109,19 @@ impl Meta {
         }
         *database = Some(open(files, false)?);
         Ok(())
+    }
+
+    /// After a write that failed, here or in the log: nothing is written until [`Meta::go_on`].
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn go_on(&self) {
+        self.halted.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn may_write(&self) -> Result<(), StorageError> {
+        if self.halted.load(Ordering::SeqCst) { Err(StorageError::Failed) } else { Ok(()) }
     }
 
     /// Sequence number of the last journal entry that is applied here, in the file or pending.
@@ -153,6 +170,8 @@ impl Meta {
         *self.flushed() = self.clock.monotonic();
         let database = self.database();
         let database = database.as_ref().ok_or(StorageError::Failed)?;
+        // Looked at here: this may have waited until the file was opened anew.
+        self.may_write()?;
         let waiting = self.waiting_mut().begin();
         let write = || -> Result<T, redb::Error> {
             let mut transaction = database.begin_write()?;

@@ -250,7 +250,6 @@ pub struct Group {
 pub struct Store {
     files: Arc<dyn Files>,
     reader: StoreReader,
-    failed: bool,
 }
 
 /// The readers' side of a store: sees what is durable.
@@ -279,14 +278,14 @@ impl Store {
             log.trim(*partition, *start);
         }
         let reader = StoreReader { meta: Arc::new(meta), log: Arc::new(log) };
-        Ok((Self { files, reader, failed: false }, recovered))
+        Ok((Self { files, reader }, recovered))
     }
 
     /// After a failed write: opens what can be read without writing, so that readers are served.
     /// Nothing is written until [`Store::resume`] has succeeded.
     pub fn reopen(&mut self) -> Result<(), StorageError> {
-        self.failed = true;
         let StoreReader { meta, log } = &self.reader;
+        meta.halt();
         meta.reopen(&*self.files, false)?;
         log.reopen(meta)
     }
@@ -299,7 +298,7 @@ impl Store {
     pub fn resume(&mut self) -> Result<(), StorageError> {
         self.reopen()?;
         self.reader.meta.reopen(&*self.files, true)?;
-        self.failed = false;
+        self.reader.meta.go_on();
         Ok(())
     }
 
@@ -417,12 +416,7 @@ impl Store {
         &mut self,
         write: impl FnOnce(&StoreReader) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        if self.failed {
-            return Err(StorageError::Failed);
-        }
-        let result = write(&self.reader);
-        self.failed = result.is_err();
-        result
+        self.reader.guarded(write)
     }
 }
 
@@ -439,8 +433,23 @@ impl StoreReader {
     /// Any error means that the disk cannot be trusted with more, as one of [`Store::commit`] does.
     /// Nothing is lost by it.
     pub fn catch_up(&self) -> Result<(), StorageError> {
-        self.log.catch_up(&self.meta)?;
-        if self.meta.is_to_flush() { self.meta.flush() } else { Ok(()) }
+        self.guarded(|Self { log, meta }| {
+            log.catch_up(meta)?;
+            if meta.is_to_flush() { meta.flush() } else { Ok(()) }
+        })
+    }
+
+    /// Runs a write; after the first that failed, of whichever thread, there is no other.
+    fn guarded<T>(
+        &self,
+        write: impl FnOnce(&Self) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.meta.may_write()?;
+        let result = write(self);
+        if result.is_err() {
+            self.meta.halt();
+        }
+        result
     }
 
     /// Reads batches of a partition from the one that contains `from`, each one's CRC checked;

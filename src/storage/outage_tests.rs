@@ -40,6 +40,9 @@ impl Work {
         self.store.maintain()?;
         let caught_up = self.store.reader().catch_up();
         if caught_up.is_err() {
+            // The settler may be signalled before the committer knows.
+            let again = self.store.reader().catch_up();
+            assert!(matches!(again, Err(StorageError::Failed)), "{again:?}");
             // As the committer does.
             self.store.reopen().unwrap();
         }

@@ -526,6 +526,19 @@ fn a_damaged_successor_is_set_aside() {
 }
 
 #[test]
+fn a_full_segment_that_was_not_closed_is_closed_when_the_meta_file_is_made_anew() {
+    let (files, store, partition) = with_successor();
+    let expected = offsets(&store.reader(), partition, 0);
+    let image = Arc::new(files.crash_image(|n| n - 1));
+    image.remove("meta.redb").unwrap();
+    let all: Arc<dyn Files> = image.clone();
+    let checked = super::check::check(Arc::clone(&all), clock()).unwrap();
+    repair(&all, &checked).unwrap();
+    let (store, _) = Store::open(image, &options(64 << 10), clock()).unwrap();
+    assert_eq!(offsets(&store.reader(), partition, 0), expected);
+}
+
+#[test]
 fn group_offsets_and_checkpoints_are_told_apart() {
     let files = Arc::new(MemoryFiles::new());
     let topic = topic("t", 1);

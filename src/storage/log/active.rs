@@ -20,9 +20,31 @@ pub(super) struct Active {
 }
 
 struct Open {
-    /// `None` when it is closed, and after a failure.
-    database: Option<Database>,
+    database: State,
     file: SegmentFile,
+}
+
+/// What became of a segment's database.
+enum State {
+    Open(Database),
+    /// It was closed: the file is whole without it.
+    Closed,
+    /// To close it or to open it anew failed: what the file has to be repaired of nobody knows.
+    Failed,
+}
+
+impl Open {
+    fn database(&self) -> Option<&Database> {
+        match &self.database {
+            State::Open(database) => Some(database),
+            State::Closed | State::Failed => None,
+        }
+    }
+
+    /// Takes the database, which counts as failed until it is told otherwise.
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.database, State::Failed)
+    }
 }
 
 /// How much is in a segment, pending groups included.
@@ -40,7 +62,7 @@ impl Active {
     /// Takes a segment whose last group, or the last one before it, has this sequence number.
     pub(super) fn new(number: u64, segment: ActiveSegment, filled: Filled) -> Self {
         let ActiveSegment { database, file } = segment;
-        let open = RwLock::new(Open { database: Some(database), file });
+        let open = RwLock::new(Open { database: State::Open(database), file });
         Self { number, open, pending: Mutex::default(), filled: Mutex::new(filled) }
     }
 
@@ -60,7 +82,7 @@ impl Active {
         let groups = || pending.iter().map(|group| &**group).chain(group);
         let Some(last) = groups().last() else { return Ok(None) };
         let open = self.open();
-        let database = open.database.as_ref().ok_or(StorageError::Failed)?;
+        let database = open.database().ok_or(StorageError::Failed)?;
         let bytes = || pending.iter().map(|group| group.bytes()).sum::<usize>() / pending.len();
         open.file.set_behind(group.is_none().then(bytes));
         segment::append(database, self.number, groups())?;
@@ -97,7 +119,7 @@ impl Active {
         read: impl Fn(Source<'_>, ReadRange) -> Result<T, StorageError>,
     ) -> Option<Result<T, StorageError>> {
         let open = self.open();
-        let database = open.database.as_ref()?;
+        let database = open.database()?;
         let name = segment::file_name(self.number);
         Some(guarded(&name, || read(Source::File(database), range)))
     }
@@ -107,13 +129,19 @@ impl Active {
         self.settle(None)?;
         // Held until it is closed: who finds none takes the file for one that can be opened.
         let mut open = self.open_mut();
-        open.database.take().map_or(Ok(()), |database| segment::close(database, self.number))
+        match open.take() {
+            State::Open(database) => segment::close(database, self.number)?,
+            State::Closed => {}
+            State::Failed => return Err(StorageError::Failed),
+        }
+        open.database = State::Closed;
+        Ok(())
     }
 
     /// Opens it anew after a failed write: what was durable is there, nothing else.
     pub(super) fn reopen(&self, files: &dyn Files) -> Result<(), StorageError> {
         let mut open = self.open_mut();
-        if let Some(database) = open.database.take()
+        if let State::Open(database) = open.take()
             && let Err(error) = segment::close(database, self.number)
         {
             tracing::debug!(%error, "closed after a failed write");
@@ -134,7 +162,7 @@ impl Active {
             let (file, expected) = (segment::file_name(self.number), Some(last_sequence));
             return Err(StorageError::Diverged { file, found, expected });
         }
-        *open = Open { database: Some(again.database), file: again.file };
+        *open = Open { database: State::Open(again.database), file: again.file };
         Ok(())
     }
 
@@ -153,7 +181,7 @@ impl Active {
 
 impl Drop for Active {
     fn drop(&mut self) {
-        let database = self.open_mut().database.take();
+        let database = self.open_mut().take();
         // Closing writes, and may meet what is damaged.
         let _ = guarded(&segment::file_name(self.number), || {
             drop(database);

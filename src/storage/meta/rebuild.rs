@@ -3,18 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::WriteTransaction;
+use redb::{Builder, DatabaseError, WriteTransaction};
 
 use super::pending::Pending;
 use super::rows::{encode, sealed, set_counter};
 use super::salvage::Salvaged;
 use super::{FILE, NEXT_PRODUCER_ID, SEALED, make_tables, write_sealed};
-use crate::storage::files::Files;
+use crate::storage::files::{Backend, Files, OpenMode};
 use crate::storage::log::replay;
 use crate::storage::redo::{self, RedoLog};
 use crate::storage::runs::Runs;
 use crate::storage::segment::{self, create_database};
 use crate::storage::tables::{COMPONENTS, COUNTERS, DEPLOYMENTS, SETTINGS, TOPICS, TopicRow};
+use crate::storage::unwind::guarded;
 use crate::storage::{StorageError, at, overlay};
 use crate::types::{Offset, TopicId, TopicName, TopicPartition};
 
@@ -76,6 +77,23 @@ struct Rebuilt {
     lost: Vec<String>,
 }
 
+/// Closes a segment that was full when a crash came, and not closed yet: as a sealed one it is
+/// opened for reading alone, which repairs nothing.
+fn close_if_left_open(files: &dyn Files, number: u64) -> Result<(), StorageError> {
+    let name = segment::file_name(number);
+    let backend = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    let is_open = guarded(&name, || {
+        let opened = Builder::new().open_read_only_with_backend(Backend(backend));
+        Ok(matches!(opened, Err(DatabaseError::RepairAborted)))
+    });
+    // What is damaged is told of by who reads it.
+    if is_open.unwrap_or(false) {
+        segment::close(segment::open_active(files, number)?.database, number)
+    } else {
+        Ok(())
+    }
+}
+
 impl Rebuilt {
     /// What the journals say.
     fn replay(files: &dyn Files, salvaged: &Salvaged) -> Result<Self, StorageError> {
@@ -99,12 +117,17 @@ impl Rebuilt {
                 let into = if is_older { &mut rebuilt.older } else { &mut rebuilt.newer };
                 into.take(sequence, effects);
             }
-            rebuilt.sealed_sequence = first.map_or(last_sequence, |first| first.saturating_sub(1));
             let row = (first.unwrap_or(last_sequence), last_sequence, bytes);
             rebuilt.segments.insert(number, row);
+            rebuilt.sealed_sequence = first.map_or(last_sequence, |first| first.saturating_sub(1));
         }
         // The last is, or will be, the one that is written.
         let active = rebuilt.segments.pop_last();
+        if let Some((number, _)) = rebuilt.segments.last_key_value()
+            && let Err(error) = close_if_left_open(files, *number)
+        {
+            rebuilt.lost.push(error.to_string());
+        }
         if active.is_none_or(|(_, (.., bytes))| bytes == 0) {
             rebuilt.sealed_sequence = rebuilt.sealed_sequence.max(salvaged.counter(SEALED));
             if files.list("").map_err(at("."))?.iter().any(|name| name == redo::FILE) {
