@@ -52,7 +52,8 @@ impl Committer {
         tracing::error!(%error, "a write failed, nothing is acknowledged until the disk is well");
         self.shared.outage.send_replace(Some(error.to_string()));
         self.outage.prolong(self.shared.clock.monotonic());
-        if let Err(error) = self.store.reopen() {
+        // Twice: readers need not wait for the next time if the disk fails once more.
+        if let Err(error) = self.store.reopen().or_else(|_| self.store.reopen()) {
             self.note(&error);
         }
     }

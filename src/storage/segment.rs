@@ -492,6 +492,10 @@ fn for_each_chunk(
     for chunk in chunks {
         let (key, value) = chunk.map_err(at(&name))?;
         let first_offset = key.value().2;
+        if first_offset >= until {
+            // Where a page is damaged, the range may go on to what was replaced long ago.
+            break;
+        }
         if first_offset > expected && gaps != Gaps::Chunks {
             return Err(corrupt((expected, first_offset), NOTHING));
         }
