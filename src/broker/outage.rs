@@ -45,9 +45,10 @@ impl Committer {
     /// Takes note of a write that failed, and opens the store again for its readers.
     pub(super) fn begin_outage(&mut self, error: &StorageError) {
         // It may have been refused for what the settler has met.
-        let cause = matches!(error, StorageError::Failed)
-            .then(|| self.settler.as_ref().and_then(Settler::take_failure))
-            .flatten();
+        let cause = match error {
+            StorageError::Failed => self.settler.as_ref().and_then(Settler::take_failure),
+            _ => None,
+        };
         let error = cause.as_ref().unwrap_or(error);
         tracing::error!(%error, "a write failed, nothing is acknowledged until the disk is well");
         self.shared.outage.send_replace(Some(error.to_string()));

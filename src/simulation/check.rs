@@ -6,7 +6,7 @@ use super::ledger::{Found, FoundPartition, FoundRecord, Verdict};
 use super::run::Told;
 use crate::broker::{Broker, Committer, Files, ReadError, Topic};
 use crate::pipeline::Stepped;
-use crate::record::{Record, split_batches};
+use crate::record::Record;
 use crate::storage::MemoryFiles;
 use crate::types::{GroupId, OffsetOwner, PipelineName, TopicPartition};
 
@@ -53,14 +53,11 @@ fn read(broker: &Broker, topic: &Topic, index: i32) -> Result<FoundPartition, St
         };
         let records = read.records(next).map_err(|error| error.to_string())?;
         found.records.extend(records.into_iter().map(record));
-        // A batch may end behind its last record.
-        let last = read.batches.into_iter().flat_map(split_batches).last();
-        match last {
-            Some(Ok(last)) => next = last.next_offset(),
-            Some(Err(error)) => return Err(error.to_string()),
+        if read.batches.is_empty() {
             // Compacted away up to the end.
-            None => break,
+            break;
         }
+        next = read.next_offset(next).map_err(|error| error.to_string())?;
     }
     Ok(found)
 }

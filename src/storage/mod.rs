@@ -9,10 +9,9 @@
 //! A [`Group`] is one thing: its chunks and one journal entry that carries everything else, made
 //! durable by one fsync. A large one is a transaction of redb; a small one is a record of the redo
 //! file and waits in memory, where readers find it, until [`StoreReader::catch_up`] writes it to
-//! redb together with its neighbours.
-//! When [`Store::commit`] returns `Ok`, all of it survives a crash;
-//! when it returns an error, nothing of it was acknowledged and the store takes no further group
-//! until [`Store::resume`] has taken it back to what was durable before.
+//! redb together with its neighbours. When [`Store::commit`] returns `Ok`, all of it survives a
+//! crash; when it returns an error, nothing of it was acknowledged and the store takes no further
+//! group until [`Store::resume`] has taken it back to what was durable before.
 
 mod check;
 mod chunk;

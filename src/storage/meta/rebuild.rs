@@ -77,23 +77,6 @@ struct Rebuilt {
     lost: Vec<String>,
 }
 
-/// Closes a segment that was full when a crash came, and not closed yet: as a sealed one it is
-/// opened for reading alone, which repairs nothing.
-fn close_if_left_open(files: &dyn Files, number: u64) -> Result<(), StorageError> {
-    let name = segment::file_name(number);
-    let backend = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
-    let is_open = guarded(&name, || {
-        let opened = Builder::new().open_read_only_with_backend(Backend(backend));
-        Ok(matches!(opened, Err(DatabaseError::RepairAborted)))
-    });
-    // What is damaged is told of by who reads it.
-    if is_open.unwrap_or(false) {
-        segment::close(segment::open_active(files, number)?.database, number)
-    } else {
-        Ok(())
-    }
-}
-
 impl Rebuilt {
     /// What the journals say.
     fn replay(files: &dyn Files, salvaged: &Salvaged) -> Result<Self, StorageError> {
@@ -117,9 +100,9 @@ impl Rebuilt {
                 let into = if is_older { &mut rebuilt.older } else { &mut rebuilt.newer };
                 into.take(sequence, effects);
             }
+            rebuilt.sealed_sequence = first.map_or(last_sequence, |first| first.saturating_sub(1));
             let row = (first.unwrap_or(last_sequence), last_sequence, bytes);
             rebuilt.segments.insert(number, row);
-            rebuilt.sealed_sequence = first.map_or(last_sequence, |first| first.saturating_sub(1));
         }
         // The last is, or will be, the one that is written.
         let active = rebuilt.segments.pop_last();
@@ -288,5 +271,22 @@ impl Rebuilt {
             write_sealed(transaction, *number, *row, &self.runs.of_segment(*number))?;
         }
         self.newer.write(transaction)
+    }
+}
+
+/// Closes a segment that was full when a crash came, and not closed yet: as a sealed one it is
+/// opened for reading alone, which repairs nothing.
+fn close_if_left_open(files: &dyn Files, number: u64) -> Result<(), StorageError> {
+    let name = segment::file_name(number);
+    let backend = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    let is_open = guarded(&name, || {
+        let opened = Builder::new().open_read_only_with_backend(Backend(backend));
+        Ok(matches!(opened, Err(DatabaseError::RepairAborted)))
+    });
+    // What is damaged is told of by who reads it.
+    if is_open.unwrap_or(false) {
+        segment::close(segment::open_active(files, number)?.database, number)
+    } else {
+        Ok(())
     }
 }
