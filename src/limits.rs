@@ -130,7 +130,7 @@ pub const COMMIT_QUEUE_BYTES: usize = 64 * MIB;
 /// Bytes of record batches in one group.
 pub const GROUP_BYTES: usize = 8 * MIB;
 /// Recent chunks kept in memory, bytes, over all partitions.
-pub const TAIL_BYTES: usize = 128 * MIB;
+pub const TAIL_BYTES: usize = 64 * MIB;
 /// Least memory that a budget may be set to, bytes; smaller ones serve nobody.
 pub const MEMORY_BYTES_MIN: usize = 64 * KIB;
 /// Records and long answers on their way to clients, bytes over all connections: made for them and

@@ -132,6 +132,10 @@ fn workloads(arguments: &Arguments) -> Vec<Workload> {
         Box::new(move |broker: &Broker| produce::synchronous(broker, records))
             as Box<dyn Fn(&Broker) -> anyhow::Result<Measured>>,
     );
+    // Before there is much to delete, which Kafka does a minute later and a sync then waits for.
+    let seconds = (10.0 * arguments.scale).max(1.0);
+    let run = move |broker: &Broker| consume::end_to_end(broker, 1_000, seconds);
+    add("end to end at 1,000/s, 1 KiB", LATENCY, Box::new(run));
     for (name, values, records) in [
         ("produce 1 KiB", KIB, scaled(1_000_000)),
         ("produce 100 B", SMALL, scaled(3_000_000)),
@@ -163,9 +167,6 @@ fn workloads(arguments: &Arguments) -> Vec<Workload> {
     {
         add(name, RATE, Box::new(move |broker| produce::partitions(broker, count, rounds)));
     }
-    let seconds = (10.0 * arguments.scale).max(1.0);
-    let run = move |broker: &Broker| consume::end_to_end(broker, 1_000, seconds);
-    add("end to end at 1,000/s, 1 KiB", LATENCY, Box::new(run));
     all
 }
 

@@ -354,10 +354,7 @@ impl Committer {
             TimestampType::CreateTime => None,
             TimestampType::LogAppendTime => Some(now_ms),
         };
-        let base_offset = match log_append_time_ms {
-            None => builder.push(&append.batch),
-            Some(time) => builder.push_stamped(&append.batch, time),
-        };
+        let base_offset = builder.push(append.batch.clone(), log_append_time_ms);
         if let Some(sequenced) = sequenced {
             let key = ProducerKey { partition, producer_id: sequenced.producer.id };
             let state = self.producer(group, key).cloned();

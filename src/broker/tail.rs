@@ -116,7 +116,7 @@ mod tests {
         for _ in 0..records {
             let mut batch = BatchBuilder::new(Compression::None);
             batch.push(1, None, Some(b"0123456789"), &[]).unwrap();
-            chunk.push(&batch.build().unwrap());
+            chunk.push(batch.build().unwrap(), None);
         }
         chunk.build().remove(0)
     }

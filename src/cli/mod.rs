@@ -150,7 +150,23 @@ fn own_program() -> Option<PathBuf> {
 
 /// The runtime of the commands that wait for more than one thing.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    bound_arenas();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Has the C library's allocator make one arena for each core at most. By itself it makes eight,
+/// each of which keeps what was freed in it: after a broker's load 344 MB were resident, so 307.
+fn bound_arenas() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        #[expect(unsafe_code, reason = "no library has this call")]
+        // SAFETY: two numbers are handed over; what is allocated already stays where it is.
+        unsafe {
+            // If it refuses, there are as many as before.
+            let _ = libc::mallopt(libc::M_ARENA_MAX, cores.try_into().unwrap_or(libc::c_int::MAX));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::config::Settings;
 #[command(next_help_heading = "Settings")]
 pub(super) struct TuningArgs {
     /// File of settings, in TOML: the options of this command by their names, as
-    /// tail-size = "64MiB". Options and the environment go before it.
+    /// tail-size = "256MiB". Options and the environment go before it.
     #[arg(long, value_name = "FILE", env = "MILLSTREAM_CONFIG")]
     config: Option<PathBuf>,
 
@@ -45,7 +45,7 @@ pub(super) struct TuningArgs {
     #[arg(long, value_name = "SIZE", env = "MILLSTREAM_MIN_FREE_DISK")]
     min_free_disk: Option<String>,
 
-    /// Memory for recent records, which consumers at the tail read [default: 128MiB].
+    /// Memory for recent records, which consumers at the tail read [default: 64MiB].
     #[arg(long, value_name = "SIZE", env = "MILLSTREAM_TAIL_SIZE")]
     tail_size: Option<String>,
 

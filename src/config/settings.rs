@@ -54,7 +54,7 @@ pub struct Settings {
     pub producer_expiration_ms: Option<i64>,
     /// What records must leave free of the disk, as `64MiB`.
     pub min_free_disk: Option<String>,
-    /// Memory for recent records, as `128MiB`.
+    /// Memory for recent records, as `64MiB`.
     pub tail_size: Option<String>,
     /// Connections of Kafka clients at one time.
     pub max_connections: Option<i64>,

@@ -320,7 +320,7 @@ fn groups(salvaged: Salvaged, standing: Standing) -> Result<Vec<LoggedGroup>, St
     for (partition, bytes) in chunks {
         let mut builder = ChunkBuilder::new(partition, 0);
         for batch in split_batches(bytes).map_while(Result::ok) {
-            builder.push_at(&batch);
+            builder.push_at(batch);
         }
         all.extend(builder.build());
     }

@@ -33,33 +33,51 @@ impl Chunk {
     }
 }
 
-/// Collects what one partition gets in one group.
+/// Collects what one partition gets in one group. The batches are copied once, when it is known
+/// where they go.
 #[derive(Debug)]
 pub struct ChunkBuilder {
     partition: TopicPartition,
     first_offset: Offset,
     next_offset: Offset,
-    bytes: Vec<u8>,
     batches: Vec<Appended>,
 }
 
+/// A batch and what it is to become.
 #[derive(Debug)]
 struct Appended {
-    bytes: usize,
-    end_offset: Offset,
-    max_timestamp: TimestampMs,
+    batch: RecordBatch,
+    base_offset: Offset,
+    log_append_time: Option<TimestampMs>,
+}
+
+impl Appended {
+    fn bytes(&self) -> usize {
+        self.batch.len()
+    }
+
+    fn end_offset(&self) -> Offset {
+        self.base_offset + (self.batch.next_offset() - self.batch.base_offset())
+    }
+
+    fn max_timestamp(&self) -> TimestampMs {
+        self.log_append_time.unwrap_or(self.batch.max_timestamp())
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { batch, base_offset, log_append_time } = self;
+        match *log_append_time {
+            None => batch.write_assigned(out, *base_offset, LEADER_EPOCH),
+            Some(time) => batch.write_stamped(out, *base_offset, LEADER_EPOCH, time),
+        }
+    }
 }
 
 impl ChunkBuilder {
     /// Begins at the partition's end.
     pub fn new(partition: TopicPartition, end_offset: Offset) -> Self {
-        Self {
-            partition,
-            first_offset: end_offset,
-            next_offset: end_offset,
-            bytes: Vec::new(),
-            batches: Vec::new(),
-        }
+        let (first_offset, next_offset) = (end_offset, end_offset);
+        Self { partition, first_offset, next_offset, batches: Vec::new() }
     }
 
     /// The offset that the next record gets.
@@ -67,38 +85,23 @@ impl ChunkBuilder {
         self.next_offset
     }
 
-    /// Appends a batch and returns the offset of its first record.
-    pub fn push(&mut self, batch: &RecordBatch) -> Offset {
-        let before = self.bytes.len();
-        batch.write_assigned(&mut self.bytes, self.next_offset, LEADER_EPOCH);
-        self.pushed(batch, before, batch.max_timestamp())
-    }
-
-    /// Appends a batch with the broker's time in place of its records'.
-    pub fn push_stamped(&mut self, batch: &RecordBatch, log_append_time: TimestampMs) -> Offset {
-        let before = self.bytes.len();
-        batch.write_stamped(&mut self.bytes, self.next_offset, LEADER_EPOCH, log_append_time);
-        self.pushed(batch, before, log_append_time)
-    }
-
-    fn pushed(&mut self, batch: &RecordBatch, before: usize, max_timestamp: TimestampMs) -> Offset {
+    /// Appends a batch, with the broker's time in place of its records' if one is given, and
+    /// returns the offset of its first record.
+    pub fn push(&mut self, batch: RecordBatch, log_append_time: Option<TimestampMs>) -> Offset {
         let base_offset = self.next_offset;
-        self.next_offset += batch.next_offset() - batch.base_offset();
-        self.batches.push(Appended {
-            bytes: self.bytes.len() - before,
-            end_offset: self.next_offset,
-            max_timestamp,
-        });
+        let appended = Appended { batch, base_offset, log_append_time };
+        self.next_offset = appended.end_offset();
+        self.batches.push(appended);
         base_offset
     }
 
     /// Appends a batch that has its offsets already; records may be missing before it.
-    pub(super) fn push_at(&mut self, batch: &RecordBatch) {
+    pub(super) fn push_at(&mut self, batch: RecordBatch) {
         if self.batches.is_empty() {
             self.first_offset = batch.base_offset();
         }
         self.next_offset = batch.base_offset();
-        self.push(batch);
+        self.push(batch, None);
     }
 
     /// The chunks of a stretch that has no records but these; at least one.
@@ -121,17 +124,20 @@ impl ChunkBuilder {
     }
 
     /// The chunks, in order.
-    pub fn build(mut self) -> Vec<Chunk> {
+    pub fn build(self) -> Vec<Chunk> {
         let mut first_offset = self.first_offset;
-        self.bytes.shrink_to_fit();
-        let mut rest = Bytes::from(self.bytes);
-        let mut batches = &self.batches[..];
-        let mut chunks = Vec::new();
-        while !batches.is_empty() {
-            let (taken, left) = batches.split_at(next_cut(batches));
-            let bytes = rest.split_to(taken.iter().map(|batch| batch.bytes).sum());
-            let end_offset = taken.last().map_or(first_offset, |batch| batch.end_offset);
-            let max_timestamp = taken.iter().map(|batch| batch.max_timestamp).max();
+        let sizes: Vec<usize> = self.batches.iter().map(Appended::bytes).collect();
+        let (mut at, mut chunks) = (0, Vec::new());
+        while at < sizes.len() {
+            let rest = &sizes[at..];
+            let count = next_cut(rest);
+            let taken = &self.batches[at..at + count];
+            // Each in memory of its own: it is freed when its turn comes, whatever becomes of the
+            // others.
+            let mut bytes = Vec::with_capacity(rest[..count].iter().sum());
+            taken.iter().for_each(|batch| batch.write(&mut bytes));
+            let end_offset = taken.last().map_or(first_offset, Appended::end_offset);
+            let max_timestamp = taken.iter().map(Appended::max_timestamp).max();
             chunks.push(Chunk {
                 extent: Extent {
                     partition: self.partition,
@@ -140,10 +146,10 @@ impl ChunkBuilder {
                     bytes: bytes.len() as u64,
                     max_timestamp: max_timestamp.unwrap_or(-1),
                 },
-                bytes,
+                bytes: bytes.into(),
             });
             first_offset = end_offset;
-            batches = left;
+            at += count;
         }
         chunks
     }
@@ -154,9 +160,9 @@ pub(super) fn page_run_bytes(value_bytes: u64) -> u64 {
     (value_bytes + PAGE_OVERHEAD_BYTES as u64).next_power_of_two().max(PAGE_BYTES as u64)
 }
 
-/// How many of these batches make the next chunk: the largest run of pages that they fill to
+/// How many batches of these sizes make the next chunk: the largest run of pages that they fill to
 /// three quarters, or else the run that they fill best; a batch larger than any run stands alone.
-fn next_cut(batches: &[Appended]) -> usize {
+fn next_cut(batches: &[usize]) -> usize {
     let mut best = (0.0, 1);
     let mut run = CHUNK_BYTES;
     while run >= PAGE_BYTES {
@@ -164,7 +170,7 @@ fn next_cut(batches: &[Appended]) -> usize {
         let (mut bytes, mut count) = (0, 0);
         for batch in batches {
             // Each batch has its seal.
-            let batch_bytes = batch.bytes + seal_bytes(1) - seal_bytes(0);
+            let batch_bytes = batch + seal_bytes(1) - seal_bytes(0);
             if bytes + batch_bytes > capacity {
                 break;
             }
@@ -187,15 +193,10 @@ fn next_cut(batches: &[Appended]) -> usize {
 mod tests {
     use super::*;
 
-    fn batches(sizes: &[usize]) -> Vec<Appended> {
-        sizes.iter().map(|&bytes| Appended { bytes, end_offset: 0, max_timestamp: 0 }).collect()
-    }
-
     fn cuts(sizes: &[usize]) -> Vec<usize> {
-        let batches = batches(sizes);
         let (mut at, mut counts) = (0, Vec::new());
-        while at < batches.len() {
-            let count = next_cut(&batches[at..]);
+        while at < sizes.len() {
+            let count = next_cut(&sizes[at..]);
             counts.push(count);
             at += count;
         }

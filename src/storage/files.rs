@@ -11,6 +11,7 @@ use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use super::direct::DirectFile;
+use super::eager::EagerFile;
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub trait Files: Debug + Send + Sync {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Box<dyn StorageBackend>>;
     /// Opens a file that is there, to write whole blocks of 4 KiB and sync each of them.
     fn open_direct(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.open(name, OpenMode::Existing)
+    }
+    /// Opens a file that is there, to write much at a time and then sync it.
+    fn open_eager(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         self.open(name, OpenMode::Existing)
     }
     /// Names of the files in a folder, without the folder, in no order.
@@ -102,6 +107,10 @@ impl Files for DiskFiles {
             Some(file) => Ok(Box::new(file)),
             None => self.open(name, OpenMode::Existing),
         }
+    }
+
+    fn open_eager(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(EagerFile::open(&self.root.join(name))?))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {

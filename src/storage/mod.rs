@@ -16,6 +16,7 @@
 mod check;
 mod chunk;
 mod direct;
+mod eager;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

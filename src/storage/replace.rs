@@ -43,7 +43,7 @@ impl Piece {
     ) -> Self {
         let mut chunks = ChunkBuilder::new(partition, run.first_offset);
         for batch in batches {
-            chunks.push_at(batch);
+            chunks.push_at(batch.clone());
         }
         let max_timestamp = batches.iter().map(RecordBatch::max_timestamp).max();
         let extent = Extent {

@@ -176,7 +176,7 @@ pub(super) fn create(files: &dyn Files, number: u64) -> Result<ActiveSegment, St
     let name = file_name(number);
     let database = create_database(files, &name, DIR, make_tables)?;
     database.close().map_err(at(&name))?;
-    let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    let file = files.open_eager(&name).map_err(at(&name))?;
     open_file(number, file)
 }
 
@@ -189,7 +189,7 @@ pub(super) fn close(database: Database, number: u64) -> Result<(), StorageError>
 /// Opens a segment as the active one. After a crash redb repairs it first.
 pub(super) fn open_active(files: &dyn Files, number: u64) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
-    let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    let file = files.open_eager(&name).map_err(at(&name))?;
     open_file(number, file)
 }
 
@@ -200,7 +200,7 @@ pub(super) fn reopen_active(
     number: u64,
 ) -> Result<ActiveSegment, StorageError> {
     let name = file_name(number);
-    let file = files.open(&name, OpenMode::Existing).map_err(at(&name))?;
+    let file = files.open_eager(&name).map_err(at(&name))?;
     failed.take_back(&*file).map_err(at(&name))?;
     open_file(number, file)
 }

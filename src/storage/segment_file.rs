@@ -1,20 +1,19 @@
 //! The active segment's file as redb sees it: it remembers the first page, which says what is
-//! committed, as it was when the file was last synced, and syncs much data piece by piece.
+//! committed, as it was when the file was last synced, and syncs piece by piece what is written
+//! behind the backs of others.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
 const HEAD_BYTES: usize = 4096;
-/// What is written without a sync in between, bytes: syncing 4 MiB at once took between one and
-/// four times as long as syncing them one by one.
-const SYNC_BYTES: usize = 1 << 20;
-/// The least of it for who writes behind others' backs: a sync of theirs that comes meanwhile waits
-/// for as much.
-const SYNC_BYTES_BEHIND: usize = 32 << 10;
-/// How much more than others that is.
+/// What is written behind others' backs without a sync in between, bytes: a sync of theirs that
+/// comes meanwhile waits for as much.
+const SYNC_BYTES: RangeInclusive<usize> = 32 << 10..=1 << 20;
+/// How much more than what the others sync that is.
 const SYNC_OF_OTHERS: usize = 8;
 
 /// Clones share the file.
@@ -42,15 +41,16 @@ impl SegmentFile {
         file.read(0, &mut now)?;
         let head = Head { synced: now.clone(), now };
         let head = Arc::new(Mutex::new(head));
-        let sync_bytes = Arc::new(AtomicUsize::new(SYNC_BYTES));
+        let sync_bytes = Arc::new(AtomicUsize::new(usize::MAX));
         Ok(Self { file: Arc::from(file), head, unsynced: Arc::default(), sync_bytes })
     }
 
     /// What is written from now on is written behind the backs of others, who sync about so many
     /// bytes at a time; `None`: it is not.
     pub(super) fn set_behind(&self, others: Option<usize>) {
-        let bytes = |others: usize| (others * SYNC_OF_OTHERS).clamp(SYNC_BYTES_BEHIND, SYNC_BYTES);
-        self.sync_bytes.store(others.map_or(SYNC_BYTES, bytes), Ordering::Relaxed);
+        let bytes =
+            |others: usize| (others * SYNC_OF_OTHERS).clamp(*SYNC_BYTES.start(), *SYNC_BYTES.end());
+        self.sync_bytes.store(others.map_or(usize::MAX, bytes), Ordering::Relaxed);
     }
 
     /// Takes back what was committed since the last sync, in the same file opened anew. Pages that

@@ -38,7 +38,7 @@ pub(super) fn group(
         let mut batch = BatchBuilder::new(Compression::None);
         let value = format!("{offset:0>value_bytes$}");
         batch.push(offset * 10, None, Some(value.as_bytes()), &[]).unwrap();
-        chunks.push(&batch.build().unwrap());
+        chunks.push(batch.build().unwrap(), None);
     }
     let checkpoint = CommittedOffset {
         offset: from + records,
