@@ -65,6 +65,7 @@ try_new() {
     made=$(folder)
     build_millstream
     with_each_language "$made" try_language
+    try_rust_on_wasi "$scratch/rust-wasi"
     "$MILLSTREAM" plugin bench --time-ms 200 "$made"/*
 }
 
@@ -82,6 +83,24 @@ try_language() { # LANGUAGE
     # Every part of a record goes in and comes out of every language's bindings.
     "$MILLSTREAM" plugin test "$made/$1-transform" --records \
         --input "$fixtures/records.ndjson" --expect "$expected"
+}
+
+# Rust's standard library on WASI 0.2: clocks, random numbers, output; no file, no argument.
+try_rust_on_wasi() { # FOLDER
+    local target=wasm32-wasip2
+    [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] ||
+        rustup target add $target >/dev/null 2>&1 || {
+        say "rust on WASI: not tried, rustup does not get $target"
+        return
+    }
+    "$MILLSTREAM" plugin new asks --language rust --kind transform --folder "$1" >/dev/null
+    cp "$PLUGINS/../tests/fixtures/plugins/rust-wasi.rs" "$1/src/lib.rs"
+    sed -i 's/^kind = .*/&\nwasi = true/' "$1/plugin.toml"
+    echo 'asked' >"$1/tests/input.ndjson"
+    echo '{"line":1,"outcome":"emit","records":[{"timestamp":0,"value":"asked true true 2 0 false"}]}' \
+        >"$1/tests/expect.ndjson"
+    "$MILLSTREAM" plugin build "$1" >&2
+    "$MILLSTREAM" plugin test "$1"
 }
 
 ignored_test() { # NAME
