@@ -121,7 +121,7 @@ impl Active {
         let open = self.open();
         let database = open.database()?;
         let name = segment::file_name(self.number);
-        Some(guarded(&name, || read(Source::File(database), range)))
+        Some(guarded(&name, || read(Source::Active(database), range)))
     }
 
     /// Closes it, so that nothing must be repaired or replayed when it is opened.

@@ -179,7 +179,7 @@ impl Log {
         if let Some(result) = unsealed.and_then(|segment| segment.read(range, &read)) {
             return result;
         }
-        let result = guarded(&name, || read(Source::File(&*self.sealed(number)?), range));
+        let result = guarded(&name, || read(Source::Sealed(&*self.sealed(number)?), range));
         if let Err(StorageError::Damaged { .. }) = result {
             // It may be whole but for what was looked for: it is opened anew the next time.
             self.open_segments().retain(|(open, _)| *open != number);
