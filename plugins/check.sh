@@ -89,7 +89,7 @@ try_language() { # LANGUAGE
 try_rust_on_wasi() { # FOLDER
     local target=wasm32-wasip2
     [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] ||
-        rustup target add $target >/dev/null 2>&1 || {
+        timeout 120 rustup target add $target >/dev/null 2>&1 || {
         say "rust on WASI: not tried, rustup does not get $target"
         return
     }
