@@ -126,15 +126,13 @@ impl ChunkBuilder {
     /// The chunks, in order.
     pub fn build(self) -> Vec<Chunk> {
         let mut first_offset = self.first_offset;
-        let sizes: Vec<usize> = self.batches.iter().map(Appended::bytes).collect();
-        let (mut at, mut chunks) = (0, Vec::new());
-        while at < sizes.len() {
-            let rest = &sizes[at..];
-            let count = next_cut(rest);
-            let taken = &self.batches[at..at + count];
+        let mut batches = &self.batches[..];
+        let mut chunks = Vec::new();
+        while !batches.is_empty() {
+            let (taken, left) = batches.split_at(next_cut(batches.iter().map(Appended::bytes)));
             // Each in memory of its own: it is freed when its turn comes, whatever becomes of the
             // others.
-            let mut bytes = Vec::with_capacity(rest[..count].iter().sum());
+            let mut bytes = Vec::with_capacity(taken.iter().map(Appended::bytes).sum());
             taken.iter().for_each(|batch| batch.write(&mut bytes));
             let end_offset = taken.last().map_or(first_offset, Appended::end_offset);
             let max_timestamp = taken.iter().map(Appended::max_timestamp).max();
@@ -149,7 +147,7 @@ impl ChunkBuilder {
                 bytes: bytes.into(),
             });
             first_offset = end_offset;
-            at += count;
+            batches = left;
         }
         chunks
     }
@@ -162,15 +160,15 @@ pub(super) fn page_run_bytes(value_bytes: u64) -> u64 {
 
 /// How many batches of these sizes make the next chunk: the largest run of pages that they fill to
 /// three quarters, or else the run that they fill best; a batch larger than any run stands alone.
-fn next_cut(batches: &[usize]) -> usize {
+fn next_cut(sizes: impl Iterator<Item = usize> + Clone) -> usize {
     let mut best = (0.0, 1);
     let mut run = CHUNK_BYTES;
     while run >= PAGE_BYTES {
         let capacity = run - PAGE_OVERHEAD_BYTES - seal_bytes(0);
         let (mut bytes, mut count) = (0, 0);
-        for batch in batches {
+        for size in sizes.clone() {
             // Each batch has its seal.
-            let batch_bytes = batch + seal_bytes(1) - seal_bytes(0);
+            let batch_bytes = size + seal_bytes(1) - seal_bytes(0);
             if bytes + batch_bytes > capacity {
                 break;
             }
@@ -196,7 +194,7 @@ mod tests {
     fn cuts(sizes: &[usize]) -> Vec<usize> {
         let (mut at, mut counts) = (0, Vec::new());
         while at < sizes.len() {
-            let count = next_cut(&sizes[at..]);
+            let count = next_cut(sizes[at..].iter().copied());
             counts.push(count);
             at += count;
         }

@@ -179,8 +179,7 @@ pub(super) fn create(files: &dyn Files, number: u64) -> Result<ActiveSegment, St
     let name = file_name(number);
     let database = create_database(files, &name, DIR, make_tables)?;
     database.close().map_err(at(&name))?;
-    let file = files.open_eager(&name).map_err(at(&name))?;
-    open_file(number, file)
+    open_active(files, number)
 }
 
 /// Closes a segment, so that nothing must be repaired when it is opened.

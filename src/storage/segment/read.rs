@@ -232,9 +232,7 @@ pub(in crate::storage) fn checked(
     };
     split_batches(chunk).map(move |batch| {
         // Up to where is known to who goes over the chunks.
-        let end_offset = Offset::MAX;
-        let corrupt =
-            |reason| StorageError::Corrupt { segment, partition, offset, end_offset, reason };
+        let corrupt = |reason| corrupt(segment, partition, (offset, Offset::MAX), reason);
         let batch = batch.map_err(|error| corrupt(error.to_string()))?;
         let found = batch.base_offset();
         if found < offset || found > offset && gaps == Gaps::None {
