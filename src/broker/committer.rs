@@ -263,7 +263,7 @@ impl Committer {
         let appended = admitted.into_iter().map(|admitted| match admitted {
             Admitted::Duplicate(appended) => appended,
             Admitted::Append { topic, append, sequenced } => {
-                self.take(group, &topic, &append, sequenced, now_ms)
+                self.take(group, &topic, append, sequenced, now_ms)
             }
         });
         let appended = appended.collect();
@@ -342,11 +342,11 @@ impl Committer {
         &self,
         group: &mut GroupBuilder,
         topic: &Arc<Topic>,
-        append: &Append,
+        append: Append,
         sequenced: Option<Sequenced>,
         now_ms: i64,
     ) -> Appended {
-        let partition = append.partition;
+        let Append { partition, batch } = append;
         let end_offset = end_offset(group, topic, partition);
         let new = || (Arc::clone(topic), ChunkBuilder::new(partition, end_offset));
         let (_, builder) = group.chunks.entry(partition).or_insert_with(new);
@@ -354,11 +354,11 @@ impl Committer {
             TimestampType::CreateTime => None,
             TimestampType::LogAppendTime => Some(now_ms),
         };
-        let base_offset = builder.push(append.batch.clone(), log_append_time_ms);
+        let timestamp_ms = log_append_time_ms.unwrap_or(batch.max_timestamp());
+        let base_offset = builder.push(batch, log_append_time_ms);
         if let Some(sequenced) = sequenced {
             let key = ProducerKey { partition, producer_id: sequenced.producer.id };
             let state = self.producer(group, key).cloned();
-            let timestamp_ms = log_append_time_ms.unwrap_or(append.batch.max_timestamp());
             let state = appended(state, sequenced, (base_offset, timestamp_ms), now_ms);
             group.producers.insert(key, state);
         }

@@ -3,16 +3,16 @@
 //! behind the backs of others.
 
 use std::io;
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
 const HEAD_BYTES: usize = 4096;
-/// What is written behind others' backs without a sync in between, bytes: a sync of theirs that
-/// comes meanwhile waits for as much.
-const SYNC_BYTES: RangeInclusive<usize> = 32 << 10..=1 << 20;
+/// What is written behind others' backs without a sync in between, bytes at least and at most: a
+/// sync of theirs that comes meanwhile waits for as much.
+const SYNC_BYTES_MIN: usize = 32 << 10;
+const SYNC_BYTES_MAX: usize = 1 << 20;
 /// How much more than what the others sync that is.
 const SYNC_OF_OTHERS: usize = 8;
 
@@ -48,8 +48,7 @@ impl SegmentFile {
     /// What is written from now on is written behind the backs of others, who sync about so many
     /// bytes at a time; `None`: it is not.
     pub(super) fn set_behind(&self, others: Option<usize>) {
-        let bytes =
-            |others: usize| (others * SYNC_OF_OTHERS).clamp(*SYNC_BYTES.start(), *SYNC_BYTES.end());
+        let bytes = |others: usize| (others * SYNC_OF_OTHERS).clamp(SYNC_BYTES_MIN, SYNC_BYTES_MAX);
         self.sync_bytes.store(others.map_or(usize::MAX, bytes), Ordering::Relaxed);
     }
 
